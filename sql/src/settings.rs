@@ -1,0 +1,1 @@
+//! Every `SET saltlake.*` option, declared once.

@@ -1,0 +1,91 @@
+//! The one error type of the server and what a client sees of it.
+
+use datafusion::error::DataFusionError;
+
+/// Result of server operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong in the server.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Parsing or planning failed.
+    #[error(transparent)]
+    Sql(#[from] saltlake_sql::Error),
+    /// The engine failed, while planning or running.
+    #[error(transparent)]
+    DataFusion(#[from] DataFusionError),
+    /// The query was cancelled on the user's request or the client went away.
+    #[error("query was cancelled: {reason}")]
+    Cancelled {
+        /// Who or what cancelled it.
+        reason: &'static str,
+    },
+    /// A statement or an option that the server does not offer.
+    #[error("{feature} is not supported")]
+    NotSupported {
+        /// What was asked for.
+        feature: String,
+    },
+    /// A setting that does not exist.
+    #[error("unrecognized configuration parameter \"{name}\"")]
+    UnknownSetting {
+        /// The name as given.
+        name: String,
+        /// Known names that look alike.
+        similar: Vec<String>,
+    },
+    /// A value that a setting does not take.
+    #[error("invalid value for parameter \"{name}\": \"{value}\"")]
+    BadSettingValue {
+        /// The setting.
+        name: String,
+        /// The value as given.
+        value: String,
+        /// What it takes.
+        hint: String,
+    },
+}
+
+/// Who has to act on an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The statement is wrong; logged at debug.
+    User,
+    /// A limit was reached; logged at warn.
+    Resource,
+    /// Something outside failed (object store, worker); logged at warn.
+    External,
+    /// Our bug; logged at error.
+    Internal,
+}
+
+/// What a client is told of an error.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Who has to act.
+    pub class: Class,
+    /// Five characters of SQLSTATE.
+    pub sqlstate: &'static str,
+    /// One line, lowercase, names the thing.
+    pub message: String,
+    /// More about it.
+    pub detail: Option<String>,
+    /// What to do.
+    pub hint: Option<String>,
+    /// Position in the statement's text in characters, from 1.
+    pub position: Option<usize>,
+}
+
+impl Error {
+    /// Returns what a client sees of this error.
+    pub fn report(&self) -> Report {
+        Report {
+            class: Class::Internal,
+            sqlstate: "XX000",
+            message: self.to_string(),
+            detail: None,
+            hint: None,
+            position: None,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Saltlake: a SQL query server over a data lake.
+//!
+//! The life of a query:
+//! 1. `frontend` reads bytes from a socket (PostgreSQL protocol, Flight SQL, HTTP) and finds its session.
+//! 2. [`coordinator::session::Session`] parses, plans and optimizes the statement (`saltlake_sql`).
+//! 3. Tables come from the lake's catalog (`saltlake_catalog`).
+//! 4. `coordinator::dispatch` runs the plan here, or in stages on the workers.
+//! 5. Rows stream back through the frontend.
+
+pub mod coordinator;
+pub mod error;
+
+pub use error::{Error, Result};
