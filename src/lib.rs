@@ -9,5 +9,6 @@
 
 pub mod coordinator;
 pub mod error;
+pub mod frontend;
 
 pub use error::{Error, Result};
