@@ -1,0 +1,200 @@
+//! Foreign programs that some tests need: Python with the ADBC driver, and an S3 server, both from PyPI.
+//!
+//! They are installed once, into a virtual environment under the target folder. Where that is impossible (no network)
+//! the test says so and passes; with `SALTLAKE_TEST_REQUIRE_TOOLS=1`, as in `.ci/run`, it fails instead.
+
+use super::{scratch_dir, source_root, wait_until};
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Set by CI: a missing tool fails the test that needs it.
+const REQUIRE_TOOLS: &str = "SALTLAKE_TEST_REQUIRE_TOOLS";
+
+/// Says aloud that a test did not run and why.
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os(REQUIRE_TOOLS).is_none(), "required, but: {reason}");
+    eprintln!("SKIPPED: {reason}");
+}
+
+/// Returns a TCP port that was free a moment ago, for programs that cannot bind port 0.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A Python interpreter with the packages of `tests/requirements.txt`.
+pub struct Python {
+    bin_dir: PathBuf,
+}
+
+impl Python {
+    /// Finds or installs it; `None`, said aloud, where that is impossible.
+    pub fn find() -> Option<Self> {
+        match install_python() {
+            Ok(bin_dir) => Some(Self { bin_dir }),
+            Err(reason) => {
+                skip(&reason);
+                None
+            }
+        }
+    }
+
+    /// Runs a program text with arguments.
+    pub fn run(&self, program: &str, args: &[&str]) -> Output {
+        Command::new(self.bin_dir.join("python"))
+            .arg("-c")
+            .arg(program)
+            .args(args)
+            .output()
+            .unwrap()
+    }
+
+    /// Returns the path of a program that a package installed.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bin_dir.join(name)
+    }
+}
+
+/// Makes the virtual environment unless it is there, and returns its `bin` folder.
+fn install_python() -> Result<PathBuf, String> {
+    let requirements = source_root().join("tests/requirements.txt");
+    let wanted = std::fs::read_to_string(&requirements).unwrap();
+    let venv = scratch_dir().join("../python");
+    std::fs::create_dir_all(&venv).map_err(|e| e.to_string())?;
+    // Test processes run side by side: one installs, the others wait.
+    let lock = File::create(venv.join("install.lock")).map_err(|e| e.to_string())?;
+    lock.lock().map_err(|e| e.to_string())?;
+    let done = venv.join("installed.txt");
+    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+        return Ok(venv.join("bin"));
+    }
+    run_step(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+    run_step(Command::new(venv.join("bin/python")).args(pip).arg(&requirements))?;
+    std::fs::write(done, wanted).map_err(|e| e.to_string())?;
+    Ok(venv.join("bin"))
+}
+
+fn run_step(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{command:?}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// A running S3 server: SeaweedFS, on a port of its own, with its data in a scratch folder.
+pub struct SeaweedFs {
+    child: Child,
+    dir: TempDir,
+    port: u16,
+}
+
+/// Access key of the test's S3 server.
+pub const S3_ACCESS_KEY: &str = "saltlake-test";
+/// Secret key of the test's S3 server.
+pub const S3_SECRET_KEY: &str = "saltlake-test-secret";
+/// The bucket that [`SeaweedFs::start`] makes.
+pub const S3_BUCKET: &str = "lake";
+
+impl SeaweedFs {
+    /// Starts it and makes the bucket; `None`, said aloud, where it cannot be installed.
+    pub fn start() -> Option<Self> {
+        let python = Python::find()?;
+        let dir = tempfile::Builder::new().prefix("seaweedfs").tempdir_in(scratch_dir()).unwrap();
+        let port = free_port();
+        write_identities(dir.path());
+        let log = File::create(dir.path().join("log")).unwrap();
+        let child = Command::new(python.program("weed"))
+            .args(server_args(dir.path(), port))
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let server = Self { child, dir, port };
+        server.wait_for_bucket(&python);
+        Some(server)
+    }
+
+    /// Returns `http://host:port`.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the environment that lets Saltlake in.
+    pub fn env(&self) -> Vec<(String, String)> {
+        let pairs = [
+            ("AWS_ACCESS_KEY_ID", S3_ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", S3_SECRET_KEY),
+            ("AWS_ENDPOINT", &self.endpoint()),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ALLOW_HTTP", "true"),
+        ];
+        pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    /// Runs a Python program whose `s3` is a pyarrow file system on the server.
+    pub fn python(&self, python: &Python, program: &str, args: &[&str]) -> Output {
+        let prelude = format!(
+            "import sys, pyarrow.fs\n\
+             s3 = pyarrow.fs.S3FileSystem(access_key='{S3_ACCESS_KEY}', secret_key='{S3_SECRET_KEY}',\n\
+             \x20   endpoint_override='127.0.0.1:{}', scheme='http', region='us-east-1',\n\
+             \x20   allow_bucket_creation=True)\n",
+            self.port
+        );
+        python.run(&(prelude + program), args)
+    }
+
+    fn wait_for_bucket(&self, python: &Python) {
+        wait_until("the S3 server listens", Duration::from_secs(60), || {
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
+        let program = format!("s3.create_dir('{S3_BUCKET}')");
+        wait_until("the S3 server makes a bucket", Duration::from_secs(60), || {
+            self.python(python, &program, &[]).status.success()
+        });
+    }
+}
+
+impl Drop for SeaweedFs {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(20).collect();
+            eprintln!("--- last lines of the S3 server, latest first ---\n{}", tail.join("\n"));
+        }
+    }
+}
+
+fn write_identities(dir: &Path) {
+    let identities = serde_json::json!({"identities": [{
+        "name": "saltlake",
+        "credentials": [{"accessKey": S3_ACCESS_KEY, "secretKey": S3_SECRET_KEY}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }]});
+    std::fs::write(dir.join("s3.json"), identities.to_string()).unwrap();
+}
+
+fn server_args(dir: &Path, s3_port: u16) -> Vec<String> {
+    let mut args = vec!["server".to_owned(), format!("-dir={}", dir.display())];
+    args.extend(
+        ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-volume.max=20"].map(str::to_owned),
+    );
+    args.push("-master.volumeSizeLimitMB=64".to_owned());
+    args.push(format!("-s3.config={}", dir.join("s3.json").display()));
+    args.push(format!("-s3.port={s3_port}"));
+    // Each part also opens a gRPC port; left alone it would be the port plus 10000, which may be taken or too large.
+    for part in ["master", "volume", "filer"] {
+        args.push(format!("-{part}.port={}", free_port()));
+        args.push(format!("-{part}.port.grpc={}", free_port()));
+    }
+    args.push(format!("-s3.port.grpc={}", free_port()));
+    args
+}

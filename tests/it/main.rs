@@ -1,0 +1,10 @@
+//! System tests: real `saltlake` processes, asked through real clients.
+//!
+//! One binary, because every test binary links the engine again. Modules are themes; [`harness`] starts and ends
+//! processes, [`lake`] writes the test data. Every server binds port 0 and every wait has a deadline.
+
+mod harness;
+mod lake;
+
+mod slt;
+mod topology;

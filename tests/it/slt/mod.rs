@@ -1,0 +1,45 @@
+//! Runs the SQL files of `tests/slt`, each on one process and on a coordinator with three workers: the same rows.
+//!
+//! `standard/` holds SQL that PostgreSQL answers alike; `known_differences/` shows both answers, with `onlyif`, and says
+//! why they differ; `lake/` is what only Saltlake has. The first two are checked against a real PostgreSQL by
+//! [`postgres`]. `known_failures/` holds records that must fail today: one that passes fails the test, so that it moves.
+
+mod postgres;
+mod runner;
+
+use crate::harness::{Cluster, Server};
+use crate::lake::Lake;
+use runner::{Expectation, Failures};
+
+const ALL_FOLDERS: [(&str, Expectation); 4] = [
+    ("standard", Expectation::Passes),
+    ("known_differences", Expectation::Passes),
+    ("lake", Expectation::Passes),
+    ("known_failures", Expectation::Fails),
+];
+
+#[test]
+fn sql_files_pass_standalone() {
+    let lake = Lake::standard();
+    let server = Server::standalone(&lake);
+    run_all(&lake, "standalone", || server.connect());
+}
+
+#[test]
+fn sql_files_pass_on_a_coordinator_with_three_workers() {
+    let lake = Lake::standard();
+    let cluster = Cluster::start(&lake, 3);
+    run_all(&lake, "cluster", || cluster.connect_distributed());
+}
+
+fn run_all(lake: &Lake, topology: &'static str, connect: impl Fn() -> crate::harness::Pg) {
+    let mut failures = Failures::default();
+    for (folder, expectation) in ALL_FOLDERS {
+        for file in runner::files(folder) {
+            let variables = [("lake", lake.path().display().to_string())];
+            let door = || runner::Door::new("saltlake", connect());
+            runner::run_file(&file, topology, expectation, &variables, door, &mut failures);
+        }
+    }
+    failures.assert_none();
+}
