@@ -34,6 +34,22 @@ pub enum Error {
         /// Known names that look alike.
         similar: Vec<String>,
     },
+    /// The configuration cannot be used.
+    #[error("{message}")]
+    Config {
+        /// What is wrong, with the key and where it came from.
+        message: String,
+        /// What to write instead.
+        hint: Option<String>,
+    },
+    /// A file or a socket of the server itself failed.
+    #[error("{action}")]
+    Io {
+        /// What the server was doing, such as "cannot listen on 127.0.0.1:5433".
+        action: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
     /// A value that a setting does not take.
     #[error("invalid value for parameter \"{name}\": \"{value}\"")]
     BadSettingValue {
@@ -88,4 +104,16 @@ impl Error {
             position: None,
         }
     }
+}
+
+/// Returns the candidate that reads most like `name`, if one is near enough to be a slip of the hand.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let allowed = (name.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&name, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
 }

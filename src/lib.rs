@@ -7,6 +7,8 @@
 //! 4. `coordinator::dispatch` runs the plan here, or in stages on the workers.
 //! 5. Rows stream back through the frontend.
 
+pub mod cli;
+pub mod config;
 pub mod coordinator;
 pub mod error;
 pub mod frontend;

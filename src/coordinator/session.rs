@@ -61,8 +61,7 @@ pub enum Outcome {
 }
 
 /// One client's connection to the coordinator: its settings, its running query.
-pub struct Session {
-}
+pub struct Session {}
 
 impl Session {
     /// Returns the number PostgreSQL clients know as the backend's process id; unique among open sessions.
