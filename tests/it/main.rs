@@ -6,5 +6,11 @@
 mod harness;
 mod lake;
 
+mod errors;
+mod memory;
+mod process;
+mod readme;
+mod s3;
 mod slt;
+mod tidy;
 mod topology;

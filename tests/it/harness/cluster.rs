@@ -36,7 +36,8 @@ impl ServerOptions {
         self
     }
 
-    fn command_line(&self, role: &str, lake: &Lake) -> Vec<String> {
+    /// Returns the command line of a role over `lake`, with every door on port 0.
+    pub fn command_line(&self, role: &str, lake: &Lake) -> Vec<String> {
         let folder = lake.path().display().to_string();
         let location = self.lake_url.clone().unwrap_or(folder);
         let mut args = vec![role.to_owned(), "--lake".to_owned(), location];
@@ -145,9 +146,7 @@ impl Cluster {
 
     /// Starts a cluster with options; their environment goes to coordinator and workers.
     pub fn start_with(lake: &Lake, n_workers: usize, options: &ServerOptions) -> Self {
-        let mut args = options.command_line("coordinator", lake);
-        args.extend(["--cluster".to_owned(), "127.0.0.1:0".to_owned()]);
-        let coordinator = Server::start("coordinator", &args, &options.envs);
+        let coordinator = Self::start_coordinator(lake, options, "127.0.0.1:0");
         let worker_envs = options.envs.clone();
         let mut cluster = Self { coordinator, workers: Vec::new(), worker_envs };
         for _ in 0..n_workers {
@@ -155,6 +154,20 @@ impl Cluster {
         }
         cluster.wait_for_members(n_workers);
         cluster
+    }
+
+    fn start_coordinator(lake: &Lake, options: &ServerOptions, cluster_door: &str) -> Server {
+        let mut args = options.command_line("coordinator", lake);
+        args.extend(["--cluster".to_owned(), cluster_door.to_owned()]);
+        Server::start("coordinator", &args, &options.envs)
+    }
+
+    /// Ends the coordinator (SIGTERM) and starts another one at the same cluster address; the workers keep running.
+    pub fn restart_coordinator(&mut self, lake: &Lake, options: &ServerOptions) {
+        let door = self.coordinator.cluster.clone().expect("a coordinator has a cluster door");
+        let status = self.coordinator.stop(READY_DEADLINE);
+        assert!(status.success(), "the coordinator ended with {status}");
+        self.coordinator = Self::start_coordinator(lake, options, &door);
     }
 
     /// Starts one more worker and waits until it is a member. Returns its index.
@@ -189,6 +202,18 @@ impl Cluster {
         worker.kill();
     }
 
+    /// Returns the process ids of the workers that run.
+    pub fn worker_pids(&self) -> Vec<u32> {
+        self.workers.iter().flatten().map(Process::pid).collect()
+    }
+
+    /// Ends the worker with this process id as a crash would.
+    pub fn kill_worker_with_pid(&mut self, pid: u32) {
+        let has_pid = |worker: &Option<Process>| worker.as_ref().is_some_and(|w| w.pid() == pid);
+        let idx = self.workers.iter().position(has_pid).expect("a worker has this id");
+        self.kill_worker(idx);
+    }
+
     /// Asks worker `idx` to leave (SIGTERM), and waits for its end and its membership's.
     pub fn stop_worker(&mut self, idx: usize, deadline: Duration) -> ExitStatus {
         let mut worker = self.workers[idx].take().expect("the worker was stopped before");
@@ -207,10 +232,11 @@ impl Cluster {
         });
     }
 
-    /// Opens a PostgreSQL connection whose queries run on the workers, however small they are.
+    /// Opens a PostgreSQL connection whose queries run on the workers, however small they are, in several tasks.
     pub fn connect_distributed(&self) -> Pg {
         let mut connection = self.coordinator.connect();
         connection.run("SET saltlake.distribution = 'always'");
+        connection.run("SET saltlake.bytes_per_partition = 1024");
         connection
     }
 }

@@ -1,4 +1,4 @@
-//! Memory of a running process, read from `/proc`.
+//! Memory and processor time of a running process, read from `/proc`.
 
 /// Returns the resident memory of process `pid` in MiB.
 pub fn rss_mib(pid: u32) -> u64 {
@@ -8,6 +8,19 @@ pub fn rss_mib(pid: u32) -> u64 {
 /// Returns the most resident memory process `pid` ever had, in MiB.
 pub fn peak_rss_mib(pid: u32) -> u64 {
     status_field(pid, "VmHWM:")
+}
+
+/// Returns the processor time a process has used, in seconds, on all threads.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    /// Linux counts in hundredths of a second whatever the kernel's own clock (`USER_HZ`).
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    let stat = stat.unwrap_or_else(|e| panic!("process {pid} is gone: {e}"));
+    // The name in parentheses may hold spaces; user and system time are the 12th and 13th field after it.
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = |idx: usize| fields[idx].parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) / TICKS_PER_SECOND
 }
 
 fn status_field(pid: u32, field: &str) -> u64 {
