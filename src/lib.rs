@@ -12,5 +12,6 @@ pub mod config;
 pub mod coordinator;
 pub mod error;
 pub mod frontend;
+pub mod shell;
 
 pub use error::{Error, Result};
