@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod config;
 pub mod coordinator;
+pub mod demo;
 pub mod error;
 pub mod frontend;
 pub mod shell;
