@@ -1,12 +1,18 @@
 //! SQL for Saltlake: text to statement, statement to plan, plan to a better plan.
 //!
-//! 1. [`parse`] splits a text into [`parse::Statement`]s and guards depth and size.
-//! 2. [`settings`] declares every `SET saltlake.*` option once.
+//! 1. [`parse`] splits a text into statements and refuses those that are too deep or too large.
+//! 2. [`optimizer`] runs the ordered passes, logical and physical, and times them.
+//! 3. [`placement`] decides where the plan runs and cuts it into stages.
+//! 4. [`explain`] shows the plan that really runs, and after a run what each stage and task did.
 //!
+//! [`settings`] declares every `SET saltlake.*` option once.
 //! This crate never opens a socket and never reads a catalog; it works on DataFusion's plans.
 
 pub mod error;
+pub mod explain;
+pub mod optimizer;
 pub mod parse;
+pub mod placement;
 pub mod settings;
 
 pub use error::Error;

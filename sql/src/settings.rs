@@ -1,1 +1,79 @@
 //! Every `SET saltlake.*` option, declared once.
+//!
+//! The struct is a DataFusion `ConfigExtension`, so an option is read by the planner, set by a session, and travels
+//! to the workers with the query. PostgreSQL's own settings (`TimeZone`, `search_path`, …) live in the session.
+
+use datafusion::common::extensions_options;
+use datafusion::config::ConfigExtension;
+use std::fmt::{self, Display};
+use std::str::FromStr;
+
+/// Where a query's plan may run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Distribution {
+    /// On the workers when it scans enough bytes to pay for it.
+    #[default]
+    Auto,
+    /// On the workers whenever the plan can be cut into stages.
+    Always,
+    /// On the coordinator.
+    Never,
+}
+
+impl FromStr for Distribution {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => Err(format!("\"{text}\" is not one of auto, always, never")),
+        }
+    }
+}
+
+impl Display for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        })
+    }
+}
+
+impl datafusion::config::ConfigField for Distribution {
+    fn visit<V: datafusion::config::Visit>(&self, v: &mut V, key: &str, doc: &'static str) {
+        v.some(key, self, doc);
+    }
+
+    fn set(&mut self, _: &str, value: &str) -> datafusion::common::Result<()> {
+        *self = value.parse().map_err(datafusion::common::DataFusionError::Configuration)?;
+        Ok(())
+    }
+}
+
+extensions_options! {
+    /// Options of one session, `saltlake.*`.
+    pub struct SaltlakeOptions {
+        /// Where plans run: `auto` (workers when the scan is at least `distribution_min_bytes`), `always`, or `never`.
+        pub distribution: Distribution, default = Distribution::Auto
+        /// Bytes a query must scan before `auto` sends it to the workers.
+        pub distribution_min_bytes: usize, default = 64 * 1024 * 1024
+        /// Bytes each partition of a task should scan; lower means more tasks.
+        pub bytes_per_partition: usize, default = 16 * 1024 * 1024
+        /// Optimizer passes to skip, by name, separated by commas; for finding a pass that does harm.
+        pub disabled_passes: String, default = String::new()
+        /// Seconds EXPLAIN ANALYZE waits for the metrics of workers after the last row.
+        pub metrics_timeout_seconds: usize, default = 5
+        /// Time zone of the session as the workers see it; follows `SET TIME ZONE`.
+        pub time_zone: String, default = "UTC".to_string()
+        /// Rows per batch inside a task.
+        pub batch_size: usize, default = 8192
+    }
+}
+
+impl ConfigExtension for SaltlakeOptions {
+    const PREFIX: &'static str = "saltlake";
+}

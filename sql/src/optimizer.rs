@@ -1,0 +1,179 @@
+//! The ordered list of passes from a logical plan to a physical plan that one process can run.
+//!
+//! Called by `Session` for every query. Every pass is named, timed, and can be switched off with
+//! `SET saltlake.disabled_passes`; what ran and for how long is kept in a [`PassLog`] that EXPLAIN VERBOSE prints.
+//! The passes are DataFusion's analyzer, logical and physical rules, in DataFusion's order, and ours behind them;
+//! placement and the cut into stages follow in [`crate::placement`].
+//! Limit: rules that a runnable plan depends on cannot be switched off (see [`REQUIRED`]).
+
+use crate::settings::SaltlakeOptions;
+use datafusion::common::Result;
+use datafusion::config::ConfigOptions;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::Optimizer;
+use datafusion::physical_optimizer::{PhysicalOptimizerContext, PhysicalOptimizerRule};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Physical rules without which a plan is not runnable, or not checked to be.
+const REQUIRED: [&str; 4] =
+    ["EnforceDistribution", "EnforceSorting", "EnsureRequirements", "SanityCheckPlan"];
+
+/// Which part of the pipeline a pass belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Resolves types and functions of a logical plan.
+    Analyze,
+    /// Rewrites a logical plan.
+    Logical,
+    /// Turns the logical plan into a physical one.
+    Physical,
+    /// Places the physical plan: local or in stages.
+    Place,
+}
+
+/// One pass that ran.
+#[derive(Debug, Clone)]
+pub struct PassEntry {
+    /// Part of the pipeline.
+    pub part: Part,
+    /// The pass's name, as `saltlake.disabled_passes` takes it.
+    pub name: String,
+    /// Wall time of the pass.
+    pub elapsed: Duration,
+}
+
+/// What ran, in order.
+#[derive(Debug, Clone, Default)]
+pub struct PassLog {
+    entries: Arc<Mutex<Vec<PassEntry>>>,
+}
+
+impl PassLog {
+    /// Appends one pass.
+    pub fn record(&self, part: Part, name: &str, elapsed: Duration) {
+        let entry = PassEntry { part, name: name.to_string(), elapsed };
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+    }
+
+    /// Returns the passes so far, in the order they ran.
+    pub fn entries(&self) -> Vec<PassEntry> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the summed time of all passes.
+    pub fn total(&self) -> Duration {
+        self.entries().iter().map(|entry| entry.elapsed).sum()
+    }
+}
+
+/// Runs analyzer and logical passes.
+///
+/// # Errors
+/// When a pass fails, naming the pass.
+pub fn optimize_logical(
+    state: &SessionState,
+    plan: LogicalPlan,
+    log: &PassLog,
+) -> Result<LogicalPlan> {
+    let mut clock = Instant::now();
+    let mut lap = |part, name: &str| {
+        log.record(part, name, clock.elapsed());
+        clock = Instant::now();
+    };
+    let options = state.config_options();
+    let plan = state
+        .analyzer()
+        .execute_and_check(plan, options, |_, rule| lap(Part::Analyze, rule.name()))?;
+    let disabled = disabled_passes(options);
+    let rules = state
+        .optimizer()
+        .rules
+        .iter()
+        .filter(|rule| !disabled.iter().any(|name| name == rule.name()))
+        .cloned()
+        .collect();
+    Optimizer::with_rules(rules).optimize(plan, state, |_, rule| lap(Part::Logical, rule.name()))
+}
+
+/// Turns an optimized logical plan into a physical plan that one process can run.
+///
+/// # Errors
+/// When DataFusion cannot plan a node, or a pass fails.
+pub async fn plan_physical(
+    state: &SessionState,
+    plan: &LogicalPlan,
+    log: &PassLog,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let disabled = disabled_passes(state.config_options());
+    let rules = state
+        .physical_optimizers()
+        .iter()
+        .filter(|rule| {
+            REQUIRED.contains(&rule.name()) || !disabled.iter().any(|name| name == rule.name())
+        })
+        .map(|rule| Arc::new(Timed { rule: Arc::clone(rule), log: log.clone() }) as _)
+        .collect();
+    let timed = SessionStateBuilder::new_from_existing(state.clone())
+        .with_physical_optimizer_rules(rules)
+        .build();
+    let before = log.total();
+    let start = Instant::now();
+    let physical = DefaultPhysicalPlanner::default().create_physical_plan(plan, &timed).await?;
+    let rules_took = log.total().saturating_sub(before);
+    log.record(Part::Physical, "create_physical_plan", start.elapsed().saturating_sub(rules_took));
+    Ok(physical)
+}
+
+/// Names in `saltlake.disabled_passes`.
+fn disabled_passes(options: &ConfigOptions) -> Vec<String> {
+    let names = options.extensions.get::<SaltlakeOptions>().map(|o| o.disabled_passes.as_str());
+    names
+        .unwrap_or_default()
+        .split(',')
+        .map(|name| name.trim().to_string())
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// A physical rule that writes its time into the log.
+#[derive(Debug)]
+struct Timed {
+    rule: Arc<dyn PhysicalOptimizerRule + Send + Sync>,
+    log: PassLog,
+}
+
+impl PhysicalOptimizerRule for Timed {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let start = Instant::now();
+        let plan = self.rule.optimize(plan, config);
+        self.log.record(Part::Physical, self.rule.name(), start.elapsed());
+        plan
+    }
+
+    fn optimize_with_context(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        context: &dyn PhysicalOptimizerContext,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let start = Instant::now();
+        let plan = self.rule.optimize_with_context(plan, context);
+        self.log.record(Part::Physical, self.rule.name(), start.elapsed());
+        plan
+    }
+
+    fn name(&self) -> &str {
+        self.rule.name()
+    }
+
+    fn schema_check(&self) -> bool {
+        self.rule.schema_check()
+    }
+}

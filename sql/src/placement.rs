@@ -1,0 +1,218 @@
+//! Decides where a physical plan runs, and cuts it into stages when it runs on the workers.
+//!
+//! Called by `Session` after the optimizer. A small query must not pay for distribution: below
+//! `saltlake.distribution_min_bytes` of scanned files the plan stays on the coordinator. The cut itself is
+//! datafusion-distributed's; we hand it the finished plan, so every pass before it leaves a plan one process can run.
+
+use crate::optimizer::{Part, PassLog};
+use crate::settings::{Distribution, SaltlakeOptions};
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::catalog::memory::DataSourceExec;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result};
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion_distributed::{DistributedExec, SessionStateBuilderExt};
+use std::fmt::{self, Display};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Where a plan runs and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    /// In the process that planned it.
+    Local {
+        /// Why not on the workers.
+        reason: String,
+    },
+    /// In stages on the workers.
+    Distributed {
+        /// Workers it may use.
+        n_workers: usize,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local { reason } => write!(f, "local ({reason})"),
+            Self::Distributed { n_workers, reason } => {
+                let s = if *n_workers == 1 { "" } else { "s" };
+                write!(f, "distributed over {n_workers} worker{s} ({reason})")
+            }
+        }
+    }
+}
+
+/// A plan ready to execute.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// The plan; its root is datafusion-distributed's `DistributedExec` when it runs on workers.
+    pub plan: Arc<dyn ExecutionPlan>,
+    /// Where it runs.
+    pub placement: Placement,
+}
+
+/// Files a plan scans.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScanSize {
+    /// Files, counted once per scan.
+    pub n_files: usize,
+    /// Bytes of those files or of the ranges read.
+    pub bytes: u64,
+}
+
+/// Returns what the leaves of a plan read.
+pub fn scan_size(plan: &Arc<dyn ExecutionPlan>) -> ScanSize {
+    let mut size = ScanSize::default();
+    // The closure never fails, so neither does the walk.
+    let _ = plan.apply(|node| {
+        let scan = node
+            .downcast_ref::<DataSourceExec>()
+            .and_then(|source| source.data_source().downcast_ref::<FileScanConfig>());
+        for file in scan.iter().flat_map(|s| s.file_groups.iter()).flat_map(|g| g.files()) {
+            size.n_files += 1;
+            size.bytes += file.effective_size();
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    size
+}
+
+/// Decides where a plan runs. `n_workers` is `None` when this process has no cluster.
+pub fn decide(size: ScanSize, options: &SaltlakeOptions, n_workers: Option<usize>) -> Placement {
+    let local = |reason: String| Placement::Local { reason };
+    let Some(n_workers) = n_workers else { return local("standalone".to_string()) };
+    let (scans, least) = (human_bytes(size.bytes), options.distribution_min_bytes as u64);
+    match options.distribution {
+        Distribution::Never => local("saltlake.distribution = never".to_string()),
+        _ if size.n_files == 0 => local("scans no files".to_string()),
+        Distribution::Always => Placement::Distributed {
+            n_workers,
+            reason: "saltlake.distribution = always".to_string(),
+        },
+        Distribution::Auto if size.bytes < least => {
+            local(format!("scans {scans}, below {}", human_bytes(least)))
+        }
+        Distribution::Auto => {
+            Placement::Distributed { n_workers, reason: format!("scans {scans}") }
+        }
+    }
+}
+
+/// Cuts a plan into stages when the placement says so.
+///
+/// A plan in which datafusion-distributed finds nothing to distribute stays as it is and becomes local.
+///
+/// # Errors
+/// When datafusion-distributed cannot plan a node.
+pub async fn place(
+    state: &SessionState,
+    plan: Arc<dyn ExecutionPlan>,
+    placement: Placement,
+    log: &PassLog,
+) -> Result<Placed> {
+    if matches!(placement, Placement::Local { .. }) {
+        return Ok(Placed { plan, placement });
+    }
+    let start = Instant::now();
+    let plan = cut_into_stages(state, plan).await?;
+    log.record(Part::Place, "distribute", start.elapsed());
+    if plan.is::<DistributedExec>() {
+        return Ok(Placed { plan, placement });
+    }
+    let reason = "one task is enough".to_string();
+    Ok(Placed { plan, placement: Placement::Local { reason } })
+}
+
+/// Runs datafusion-distributed's planner on a finished plan.
+///
+/// Its planner wraps the query planner that was set before it, so a planner that only returns the finished plan is
+/// set first (the other order would drop datafusion-distributed).
+async fn cut_into_stages(
+    state: &SessionState,
+    plan: Arc<dyn ExecutionPlan>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let state = SessionStateBuilder::new_from_existing(state.clone())
+        .with_query_planner(Arc::new(Finished(plan)))
+        .with_distributed_planner()
+        .build();
+    state.query_planner().create_physical_plan(&no_plan(), &state).await
+}
+
+/// A logical plan for a planner that does not look at it.
+fn no_plan() -> LogicalPlan {
+    LogicalPlan::EmptyRelation(EmptyRelation {
+        produce_one_row: false,
+        schema: Arc::new(DFSchema::empty()),
+    })
+}
+
+/// A query planner for a plan that exists already.
+#[derive(Debug)]
+struct Finished(Arc<dyn ExecutionPlan>);
+
+#[async_trait]
+impl QueryPlanner for Finished {
+    async fn create_physical_plan(
+        &self,
+        _: &LogicalPlan,
+        _: &dyn Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::clone(&self.0))
+    }
+}
+
+/// Returns bytes as people read them: `512 B`, `1.5 KB`, `64 MB` (powers of 1024).
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 || value >= 100.0 || value.fract() == 0.0 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(distribution: Distribution, bytes: u64, n_workers: Option<usize>, expected: &str) {
+        let mut options = SaltlakeOptions::default();
+        options.distribution = distribution;
+        let size = ScanSize { n_files: usize::from(bytes > 0), bytes };
+        assert_eq!(decide(size, &options, n_workers).to_string(), expected);
+    }
+
+    #[test]
+    fn small_scans_stay_local() {
+        check(Distribution::Auto, 1_572_864, Some(3), "local (scans 1.5 MB, below 64 MB)");
+        check(Distribution::Auto, 0, Some(3), "local (scans no files)");
+    }
+
+    #[test]
+    fn large_scans_go_to_the_workers() {
+        let expected = "distributed over 3 workers (scans 210 MB)";
+        check(Distribution::Auto, 210 << 20, Some(3), expected);
+    }
+
+    #[test]
+    fn settings_and_role_win_over_size() {
+        check(Distribution::Never, 210 << 20, Some(3), "local (saltlake.distribution = never)");
+        check(Distribution::Auto, 210 << 20, None, "local (standalone)");
+        let always = "distributed over 1 worker (saltlake.distribution = always)";
+        check(Distribution::Always, 10, Some(1), always);
+    }
+}

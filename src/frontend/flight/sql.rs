@@ -1,0 +1,516 @@
+//! The Flight SQL service: one method per command, each a few lines over the modules beside it.
+//!
+//! Called by arrow-flight's dispatch. Commands that carry SQL give a ticket to a pending result; commands about
+//! metadata are cheap, so their ticket is the command itself and DoGet computes the answer.
+
+use super::results::Results;
+use super::session::{Client, Clients, Handle};
+use super::{FlightOptions, actions, info, metadata, statements, status, wire};
+use crate::coordinator::{Coordinator, Prepared};
+use crate::error::Result;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_server::FlightService;
+use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
+use arrow_flight::sql::{
+    ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
+    ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any, Command,
+    CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
+    CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes,
+    CommandGetTables, CommandGetXdbcTypeInfo, CommandPreparedStatementQuery,
+    CommandPreparedStatementUpdate, CommandStatementQuery, CommandStatementUpdate,
+    DoPutPreparedStatementResult, ProstMessageExt, SqlInfo, TicketStatementQuery,
+};
+use arrow_flight::{
+    Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse,
+    SchemaResult, Ticket,
+};
+use datafusion::scalar::ScalarValue;
+use futures::{Stream, StreamExt, stream};
+use prost::Message;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Metadata key that tells the id of the query whose rows follow.
+const QUERY_ID_HEADER: &str = "x-saltlake-query-id";
+
+/// The service behind every connection.
+pub struct FlightSql {
+    coordinator: Arc<Coordinator>,
+    clients: Clients,
+    results: Arc<Results>,
+    server: info::ServerInfo,
+}
+
+/// A DoGet's answer.
+type GetResponse = Response<<FlightSql as FlightService>::DoGetStream>;
+
+impl FlightSql {
+    /// Returns the service of a coordinator.
+    ///
+    /// # Errors
+    /// When the static answers about the server cannot be built.
+    pub fn new(coordinator: Arc<Coordinator>, options: FlightOptions) -> Result<Self> {
+        let results = Arc::new(Results::new(options.ticket_ttl));
+        let clients = Clients::new(Arc::clone(&coordinator), options);
+        Ok(Self { coordinator, clients, results, server: info::ServerInfo::new()? })
+    }
+
+    /// Forgets unused tokens and tickets, for ever.
+    pub async fn expire_forever(&self, interval: Duration) {
+        loop {
+            tokio::time::sleep(interval).await;
+            self.results.expire();
+            self.clients.expire();
+        }
+    }
+
+    /// Returns the schema of what a descriptor's command gives, without running it.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for an unknown command, else what planning gives.
+    pub async fn schema_of(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<SchemaResult, Status> {
+        let command = Any::decode(request.get_ref().cmd.as_ref())
+            .map_err(|error| status::refuse("22023", error.to_string(), None))?;
+        let command = Command::try_from(command).map_err(FlightError::Arrow)?;
+        let schema = match command {
+            Command::CommandStatementQuery(query) => {
+                let prepared = statements::prepare(&*self.client(&request)?, &query.query).await?;
+                statements::dataset_schema(&prepared)
+            }
+            Command::CommandPreparedStatementQuery(query) => {
+                let statement =
+                    self.client(&request)?.prepared(&query.prepared_statement_handle)?;
+                statements::dataset_schema(&statement.prepared)
+            }
+            Command::CommandGetSqlInfo(_) => self.server.sql_info_schema(),
+            Command::CommandGetXdbcTypeInfo(_) => self.server.types_schema(),
+            other => metadata::schema_of(&other).ok_or_else(|| {
+                let message = format!("command \"{}\" is not supported", other.type_url());
+                status::refuse("0A000", message, None)
+            })?,
+        };
+        Ok(SchemaResult { schema: statements::schema_bytes(&schema)? })
+    }
+
+    /// Returns the client of a call.
+    fn client<T>(&self, request: &Request<T>) -> Result<Arc<Client>, Status> {
+        self.clients.resolve(request.metadata(), request.extensions())
+    }
+
+    /// Announces the result of a planned statement.
+    async fn announce(
+        &self,
+        client: Arc<Client>,
+        prepared: Arc<Prepared>,
+        parameters: Vec<ScalarValue>,
+        descriptor: FlightDescriptor,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let result = statements::result(client, prepared, parameters).await?;
+        let schema = Arc::clone(&result.schema);
+        let handle = self.results.announce(result)?;
+        let ticket = TicketStatementQuery { statement_handle: handle.to_bytes() };
+        flight_info(descriptor, &schema, &ticket)
+    }
+
+    /// Streams the rows of an announced result.
+    async fn fetch(&self, handle: Option<Handle>) -> Result<GetResponse, Status> {
+        let handle =
+            handle.ok_or_else(|| status::refuse("22023", "the ticket is not ours", None))?;
+        let (rows, query_id) = self.results.fetch(handle).await?;
+        let mut response = Response::new(rows);
+        if let Some(id) = query_id.and_then(|id| id.to_string().parse().ok()) {
+            response.metadata_mut().insert(QUERY_ID_HEADER, id);
+        }
+        Ok(response)
+    }
+
+    /// Announces the answer to a command about metadata.
+    fn announce_metadata<C: ProstMessageExt>(
+        &self,
+        command: &C,
+        schema: Option<SchemaRef>,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        self.client(&request)?;
+        let schema = schema.ok_or_else(|| Status::internal("metadata without a schema"))?;
+        flight_info(request.into_inner(), &schema, command)
+    }
+}
+
+/// Returns a FlightInfo with one endpoint, on this server.
+fn flight_info<T: ProstMessageExt>(
+    descriptor: FlightDescriptor,
+    schema: &Schema,
+    ticket: &T,
+) -> Result<Response<FlightInfo>, Status> {
+    let ticket = Ticket::new(ticket.as_any().encode_to_vec());
+    let info = FlightInfo::new()
+        .try_with_schema(schema)
+        .map_err(FlightError::Arrow)?
+        .with_descriptor(descriptor)
+        .with_endpoint(FlightEndpoint::new().with_ticket(ticket))
+        .with_total_records(-1)
+        .with_total_bytes(-1)
+        .with_ordered(true);
+    Ok(Response::new(info))
+}
+
+/// Streams the answer to a command about metadata.
+fn send(batch: RecordBatch) -> Result<GetResponse, Status> {
+    let schema = batch.schema();
+    let messages = wire::encode_batches(stream::iter([Ok(batch)]), schema);
+    Ok(Response::new(messages.boxed()))
+}
+
+/// Refuses a statement inside a transaction; the server advertises that it has none.
+fn check_no_transaction(transaction_id: Option<&bytes::Bytes>) -> Result<(), Status> {
+    match transaction_id {
+        Some(id) if !id.is_empty() => {
+            Err(status::refuse("0A000", "transactions are not supported", None))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[tonic::async_trait]
+impl FlightSqlService for FlightSql {
+    type FlightService = FlightSql;
+
+    async fn do_handshake(
+        &self,
+        request: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<
+        Response<Pin<Box<dyn Stream<Item = Result<HandshakeResponse, Status>> + Send>>>,
+        Status,
+    > {
+        let (metadata, _, mut messages) = request.into_parts();
+        let message = messages.message().await?;
+        let token = self.clients.log_in(&metadata, message.as_ref())?;
+        let payload = token.clone().into_bytes().into();
+        let answer = HandshakeResponse { protocol_version: 0, payload };
+        let mut response = Response::new(stream::iter([Ok(answer)]).boxed() as Pin<Box<_>>);
+        if let Ok(bearer) = format!("Bearer {token}").parse() {
+            response.metadata_mut().insert("authorization", bearer);
+        }
+        Ok(response)
+    }
+
+    // Statements.
+
+    async fn get_flight_info_statement(
+        &self,
+        query: CommandStatementQuery,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        check_no_transaction(query.transaction_id.as_ref())?;
+        let client = self.client(&request)?;
+        let prepared = Arc::new(statements::prepare(&client, &query.query).await?);
+        self.announce(client, prepared, Vec::new(), request.into_inner()).await
+    }
+
+    async fn do_get_statement(
+        &self,
+        ticket: TicketStatementQuery,
+        _request: Request<Ticket>,
+    ) -> Result<GetResponse, Status> {
+        self.fetch(Handle::parse(&ticket.statement_handle)).await
+    }
+
+    async fn do_put_statement_update(
+        &self,
+        update: CommandStatementUpdate,
+        request: Request<PeekableFlightDataStream>,
+    ) -> Result<i64, Status> {
+        check_no_transaction(update.transaction_id.as_ref())?;
+        statements::update(&*self.client(&request)?, &update.query).await
+    }
+
+    // Prepared statements.
+
+    async fn do_action_create_prepared_statement(
+        &self,
+        query: ActionCreatePreparedStatementRequest,
+        request: Request<Action>,
+    ) -> Result<ActionCreatePreparedStatementResult, Status> {
+        check_no_transaction(query.transaction_id.as_ref())?;
+        let client = self.client(&request)?;
+        let prepared = statements::prepare(&client, &query.query).await?;
+        let dataset_schema = match &prepared.schema {
+            Some(_) => statements::schema_bytes(&statements::dataset_schema(&prepared))?,
+            None => bytes::Bytes::new(),
+        };
+        let parameter_schema = statements::schema_bytes(&statements::parameter_schema(&prepared))?;
+        let prepared_statement_handle = client.add_prepared(prepared)?.to_bytes();
+        Ok(ActionCreatePreparedStatementResult {
+            prepared_statement_handle,
+            dataset_schema,
+            parameter_schema,
+        })
+    }
+
+    async fn do_put_prepared_statement_query(
+        &self,
+        query: CommandPreparedStatementQuery,
+        request: Request<PeekableFlightDataStream>,
+    ) -> Result<DoPutPreparedStatementResult, Status> {
+        let statement = self.client(&request)?.prepared(&query.prepared_statement_handle)?;
+        let values = statements::bind(&statement.prepared, request.into_inner()).await?;
+        *statement.parameters.lock() = values;
+        let prepared_statement_handle = Some(query.prepared_statement_handle);
+        Ok(DoPutPreparedStatementResult { prepared_statement_handle })
+    }
+
+    async fn get_flight_info_prepared_statement(
+        &self,
+        query: CommandPreparedStatementQuery,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let client = self.client(&request)?;
+        let statement = client.prepared(&query.prepared_statement_handle)?;
+        let values = statement.parameters.lock().clone();
+        let prepared = Arc::clone(&statement.prepared);
+        self.announce(client, prepared, values, request.into_inner()).await
+    }
+
+    async fn do_get_prepared_statement(
+        &self,
+        query: CommandPreparedStatementQuery,
+        request: Request<Ticket>,
+    ) -> Result<GetResponse, Status> {
+        let client = self.client(&request)?;
+        let statement = client.prepared(&query.prepared_statement_handle)?;
+        let values = statement.parameters.lock().clone();
+        let prepared = Arc::clone(&statement.prepared);
+        let result = statements::result(client, prepared, values).await?;
+        self.fetch(Some(self.results.announce(result)?)).await
+    }
+
+    async fn do_put_prepared_statement_update(
+        &self,
+        update: CommandPreparedStatementUpdate,
+        request: Request<PeekableFlightDataStream>,
+    ) -> Result<i64, Status> {
+        let client = self.client(&request)?;
+        let statement = client.prepared(&update.prepared_statement_handle)?;
+        statements::update_prepared(&client, &statement.prepared, request.into_inner()).await
+    }
+
+    async fn do_action_close_prepared_statement(
+        &self,
+        query: ActionClosePreparedStatementRequest,
+        request: Request<Action>,
+    ) -> Result<(), Status> {
+        self.client(&request)?.close_prepared(&query.prepared_statement_handle);
+        Ok(())
+    }
+
+    // Cancel and sessions.
+
+    async fn do_action_cancel_query(
+        &self,
+        query: ActionCancelQueryRequest,
+        request: Request<Action>,
+    ) -> Result<ActionCancelQueryResult, Status> {
+        self.client(&request)?;
+        let info = actions::flight_info(&query.info)?;
+        let cancelled = actions::cancel(&info, &self.results, &self.coordinator);
+        // The older result type has the same numbers.
+        Ok(ActionCancelQueryResult { result: cancelled.into() })
+    }
+
+    async fn do_action_fallback(
+        &self,
+        request: Request<Action>,
+    ) -> Result<Response<<Self as FlightService>::DoActionStream>, Status> {
+        let client = self.client(&request)?;
+        let body = match actions::decode(request.get_ref())? {
+            actions::Request::Cancel(info) => {
+                actions::cancel_answer(actions::cancel(&info, &self.results, &self.coordinator))
+            }
+            actions::Request::SetOptions(changes) => actions::set_options(&client, changes).await,
+            actions::Request::GetOptions => actions::get_options(&client.session),
+            actions::Request::CloseSession => {
+                self.clients.log_out(request.metadata(), request.extensions());
+                actions::close_answer()
+            }
+        };
+        Ok(Response::new(stream::iter([Ok(arrow_flight::Result::new(body))]).boxed()))
+    }
+
+    // The server itself.
+
+    async fn get_flight_info_sql_info(
+        &self,
+        query: CommandGetSqlInfo,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        self.announce_metadata(&query, Some(self.server.sql_info_schema()), request)
+    }
+
+    async fn do_get_sql_info(
+        &self,
+        query: CommandGetSqlInfo,
+        _request: Request<Ticket>,
+    ) -> Result<GetResponse, Status> {
+        send(self.server.sql_info(query)?)
+    }
+
+    async fn get_flight_info_xdbc_type_info(
+        &self,
+        query: CommandGetXdbcTypeInfo,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        self.announce_metadata(&query, Some(self.server.types_schema()), request)
+    }
+
+    async fn do_get_xdbc_type_info(
+        &self,
+        query: CommandGetXdbcTypeInfo,
+        _request: Request<Ticket>,
+    ) -> Result<GetResponse, Status> {
+        send(self.server.types(query)?)
+    }
+
+    async fn register_sql_info(&self, _id: i32, _result: &SqlInfo) {}
+
+    // The lake.
+
+    async fn get_flight_info_catalogs(
+        &self,
+        query: CommandGetCatalogs,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let schema = metadata::schema_of(&Command::CommandGetCatalogs(query));
+        self.announce_metadata(&query, schema, request)
+    }
+
+    async fn do_get_catalogs(
+        &self,
+        query: CommandGetCatalogs,
+        request: Request<Ticket>,
+    ) -> Result<GetResponse, Status> {
+        send(metadata::catalogs(query, &self.client(&request)?.session).await?)
+    }
+
+    async fn get_flight_info_schemas(
+        &self,
+        query: CommandGetDbSchemas,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let schema = metadata::schema_of(&Command::CommandGetDbSchemas(query.clone()));
+        self.announce_metadata(&query, schema, request)
+    }
+
+    async fn do_get_schemas(
+        &self,
+        query: CommandGetDbSchemas,
+        request: Request<Ticket>,
+    ) -> Result<GetResponse, Status> {
+        send(metadata::schemas(query, &self.client(&request)?.session).await?)
+    }
+
+    async fn get_flight_info_tables(
+        &self,
+        query: CommandGetTables,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let schema = metadata::schema_of(&Command::CommandGetTables(query.clone()));
+        self.announce_metadata(&query, schema, request)
+    }
+
+    async fn do_get_tables(
+        &self,
+        query: CommandGetTables,
+        request: Request<Ticket>,
+    ) -> Result<GetResponse, Status> {
+        send(metadata::tables(query, &self.client(&request)?.session).await?)
+    }
+
+    async fn get_flight_info_table_types(
+        &self,
+        query: CommandGetTableTypes,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let schema = metadata::schema_of(&Command::CommandGetTableTypes(query));
+        self.announce_metadata(&query, schema, request)
+    }
+
+    async fn do_get_table_types(
+        &self,
+        query: CommandGetTableTypes,
+        _request: Request<Ticket>,
+    ) -> Result<GetResponse, Status> {
+        send(metadata::table_types(query)?)
+    }
+
+    async fn get_flight_info_primary_keys(
+        &self,
+        query: CommandGetPrimaryKeys,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        self.announce_metadata(&query, Some(metadata::primary_keys_schema()), request)
+    }
+
+    async fn do_get_primary_keys(
+        &self,
+        _query: CommandGetPrimaryKeys,
+        _request: Request<Ticket>,
+    ) -> Result<GetResponse, Status> {
+        send(RecordBatch::new_empty(metadata::primary_keys_schema()))
+    }
+
+    async fn get_flight_info_exported_keys(
+        &self,
+        query: CommandGetExportedKeys,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        self.announce_metadata(&query, Some(metadata::foreign_keys_schema()), request)
+    }
+
+    async fn do_get_exported_keys(
+        &self,
+        _query: CommandGetExportedKeys,
+        _request: Request<Ticket>,
+    ) -> Result<GetResponse, Status> {
+        send(RecordBatch::new_empty(metadata::foreign_keys_schema()))
+    }
+
+    async fn get_flight_info_imported_keys(
+        &self,
+        query: CommandGetImportedKeys,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        self.announce_metadata(&query, Some(metadata::foreign_keys_schema()), request)
+    }
+
+    async fn do_get_imported_keys(
+        &self,
+        _query: CommandGetImportedKeys,
+        _request: Request<Ticket>,
+    ) -> Result<GetResponse, Status> {
+        send(RecordBatch::new_empty(metadata::foreign_keys_schema()))
+    }
+
+    async fn get_flight_info_cross_reference(
+        &self,
+        query: CommandGetCrossReference,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        self.announce_metadata(&query, Some(metadata::foreign_keys_schema()), request)
+    }
+
+    async fn do_get_cross_reference(
+        &self,
+        _query: CommandGetCrossReference,
+        _request: Request<Ticket>,
+    ) -> Result<GetResponse, Status> {
+        send(RecordBatch::new_empty(metadata::foreign_keys_schema()))
+    }
+}
