@@ -12,5 +12,6 @@ mod process;
 mod readme;
 mod s3;
 mod slt;
+mod tables;
 mod tidy;
 mod topology;

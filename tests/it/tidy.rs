@@ -68,6 +68,7 @@ fn files(dirs: &[&str], endings: &[&str]) -> Vec<PathBuf> {
             found.push(path);
         }
     }
+    found.retain(|path| path.exists());
     found.sort();
     found
 }

@@ -12,12 +12,12 @@ mod psql;
 mod tools;
 
 pub use cluster::{Cluster, Server, ServerOptions};
-pub use flight::{FlightClient, FlightFailure};
-pub use pg::{Answer, Message, Pg, PgError};
+pub use flight::FlightClient;
+pub use pg::{Message, Pg, PgError};
 pub use proc_fs::{cpu_seconds, peak_rss_mib, rss_mib};
 pub use process::{Process, run_saltlake};
 pub use psql::{psql, psql_command};
-pub use tools::{Python, SeaweedFs, free_port, skip};
+pub use tools::{Python, SeaweedFs, free_port};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -128,7 +128,8 @@ pub fn run_file(
 ) {
     let mut runner = Runner::new(|| std::future::ready(Ok::<Door, PgError>(connect())));
     runner.with_validator(rows_are_equal);
-    runner.with_column_validator(has_as_many_columns);
+    // The letters of a `query` line fix the number of columns; types have tests of their own, by OID.
+    runner.with_column_validator(|actual, expected| actual.len() == expected.len());
     runner.add_label(topology);
     for (name, value) in variables {
         runner.set_var((*name).to_owned(), value.clone());
@@ -159,9 +160,4 @@ fn rows_are_equal(_: fn(&String) -> String, actual: &[Vec<String>], expected: &[
         actual.iter().map(|row| row.join(" ").trim_end().to_owned()).collect();
     let expected: Vec<&str> = expected.iter().map(|line| line.trim_end()).collect();
     actual == expected
-}
-
-/// The letters of a `query` line fix the number of columns; their types have tests of their own, by OID.
-fn has_as_many_columns(actual: &Vec<DefaultColumnType>, expected: &Vec<DefaultColumnType>) -> bool {
-    actual.len() == expected.len()
 }
