@@ -1,4 +1,36 @@
 //! Tables, locations and metadata caches of a lake. No SQL text is parsed here, no protocol is spoken.
+//!
+//! [`Lake`] is the way in: it names relations, resolves them to DataFusion table providers, and keeps what statements
+//! define. [`store::Stores`] stands alone, because workers need it without a lake.
+//!
+//! ```text
+//! registry ─> lake ─┬─> definitions   what statements defined, in LAKE/_saltlake
+//!                   ├─> discovery     what folders and files are there now
+//!                   ├─> view          asks the SQL planner, through a trait
+//!                   └─> table ─┬─> listing   files of one table, now
+//!                              ├─> schema    columns of files, merged
+//!                              └─> cache     columns and statistics of unchanged files
+//! ```
 
-/// A lake: one root of tables and the catalog that names them.
-pub struct Lake {}
+pub mod error;
+pub mod store;
+
+mod cache;
+mod definitions;
+mod discovery;
+mod format;
+mod lake;
+mod listing;
+mod location;
+mod registry;
+mod schema;
+mod similar;
+mod table;
+mod view;
+
+pub use definitions::{Column, ExternalTable, View};
+pub use error::{Error, Result};
+pub use format::FileKind;
+pub use lake::{Lake, LakeOptions, Relation, RelationKind};
+pub use table::LakeTable;
+pub use view::ViewPlanner;

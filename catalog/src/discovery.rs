@@ -1,0 +1,301 @@
+//! Finds tables and schemas in the folders of a lake. Nothing is remembered: what is there now is what exists.
+//!
+//! ```text
+//! LAKE/trips/*.parquet        public.trips      folder with data files, or with key=value folders
+//! LAKE/zones.csv              public.zones      single file
+//! LAKE/nyc/trips/*.parquet    nyc.trips         folder that holds table folders: a schema
+//! LAKE/nyc/zones.csv          nyc.zones         single file in a schema
+//! ```
+//!
+//! A folder with data files only is listed as one table; `nyc.zones` then still finds `LAKE/nyc/zones.csv`. `CREATE SCHEMA
+//! nyc` makes the folder a schema for good, and `LAKE/public/` adds to the schema `public`. Deeper folders, hidden names
+//! and empty files are no tables. Names are taken as they are, case included.
+
+use crate::error::{Error, Result};
+use crate::format::{FileFlavor, FileKind, is_hidden, partition_of_folder};
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+use object_store::{ListResult, ObjectMeta, ObjectStore};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The schema of tables directly under the root.
+pub(crate) const PUBLIC: &str = "public";
+/// Folders that are listed at the same time.
+const LIST_CONCURRENCY: usize = 16;
+/// Nested `key=value` folders that are entered to find a table's format.
+const MAX_PARTITION_DEPTH: usize = 16;
+
+/// A table found in the lake.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Found {
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) path: Path,
+    pub(crate) is_folder: bool,
+    pub(crate) kind: Option<FileKind>,
+}
+
+/// What a folder holds, one level deep.
+struct Folder {
+    path: Path,
+    /// Table name, flavor and path of each data file.
+    files: Vec<(String, FileFlavor, Path)>,
+    /// Name and path of each ordinary folder.
+    folders: Vec<(String, Path)>,
+    partitions: Vec<Path>,
+}
+
+impl Folder {
+    fn is_table(&self) -> bool {
+        !self.files.is_empty() || !self.partitions.is_empty()
+    }
+
+    fn of_listing(path: Path, listing: ListResult) -> Self {
+        let data = |meta: &ObjectMeta| {
+            let (stem, flavor) = FileFlavor::of_file(meta.location.filename()?)?;
+            (meta.size > 0).then(|| (stem.to_owned(), flavor, meta.location.clone()))
+        };
+        let files = listing.objects.iter().filter_map(data).collect();
+        let (mut folders, mut partitions) = (vec![], vec![]);
+        for folder in listing.common_prefixes {
+            match folder.filename().map(str::to_owned) {
+                Some(name) if is_hidden(&name) => {}
+                Some(name) if partition_of_folder(&name).is_some() => partitions.push(folder),
+                Some(name) => folders.push((name, folder)),
+                None => {}
+            }
+        }
+        Self { path, files, folders, partitions }
+    }
+}
+
+/// Looks for tables under one root.
+#[derive(Clone)]
+pub(crate) struct Discovery {
+    store: Arc<dyn ObjectStore>,
+    root: Path,
+}
+
+impl Discovery {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, root: Path) -> Self {
+        Self { store, root }
+    }
+
+    /// Finds one table by name without looking at others.
+    ///
+    /// # Errors
+    /// [`Error::MixedFormats`] when more than one thing has the name.
+    pub(crate) async fn find(
+        &self,
+        defined_schemas: &BTreeSet<String>,
+        schema: &str,
+        name: &str,
+    ) -> Result<Option<Found>> {
+        if !is_plain_name(schema) || !is_plain_name(name) {
+            return Ok(None);
+        }
+        let inside = match child_of(&self.root, schema) {
+            Some(folder) => self.find_in(folder, schema, name, None).await?,
+            None => None,
+        };
+        if schema != PUBLIC {
+            return Ok(inside);
+        }
+        let at_root = self.find_in(self.root.clone(), schema, name, Some(defined_schemas)).await?;
+        match (at_root, inside) {
+            (Some(a), Some(b)) => Err(ambiguous(name, a.path.as_ref(), b.path.as_ref())),
+            (a, b) => Ok(a.or(b)),
+        }
+    }
+
+    /// `defined_schemas` is given at the root, where a folder may be a schema.
+    async fn find_in(
+        &self,
+        parent: Path,
+        schema: &str,
+        name: &str,
+        defined_schemas: Option<&BTreeSet<String>>,
+    ) -> Result<Option<Found>> {
+        let Some(child) = child_of(&parent, name) else { return Ok(None) };
+        let (parent, child) = tokio::try_join!(self.open(parent), self.open(child))?;
+        let found = |path: &Path, is_folder, kind| Found {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            path: path.clone(),
+            is_folder,
+            kind,
+        };
+        let files = parent.files.iter().filter(|(stem, ..)| stem == name);
+        let mut tables: Vec<Found> =
+            files.map(|(_, flavor, path)| found(path, false, Some(flavor.kind))).collect();
+        let is_schema = match defined_schemas {
+            Some(defined) => self.is_schema(defined, name, &child).await?,
+            None => false,
+        };
+        if child.is_table() && !is_schema && partition_of_folder(name).is_none() {
+            let kind = self.kind_of(&child).await?;
+            if kind.is_some() {
+                tables.push(found(&child.path, true, kind));
+            }
+        }
+        match tables.as_slice() {
+            [a, b, ..] => Err(ambiguous(name, a.path.as_ref(), b.path.as_ref())),
+            _ => Ok(tables.pop()),
+        }
+    }
+
+    /// Returns every table that is listed, and every folder that is a schema.
+    pub(crate) async fn all(
+        &self,
+        defined_schemas: &BTreeSet<String>,
+    ) -> Result<(Vec<Found>, BTreeSet<String>)> {
+        let root = self.open(self.root.clone()).await?;
+        let mut tables: Vec<Found> = single_files(PUBLIC, &root).collect();
+        let opened: Vec<(String, Folder)> = self.open_all(root.folders).await?;
+        let looks =
+            opened.into_iter().map(|(name, folder)| self.look(defined_schemas, name, folder));
+        let looks: Vec<_> = looks.collect();
+        let looked: Vec<_> = stream::iter(looks).buffered(LIST_CONCURRENCY).try_collect().await?;
+        let mut schemas = BTreeSet::new();
+        for (found, schema) in looked {
+            tables.extend(found);
+            schemas.extend(schema);
+        }
+        tables.sort();
+        Ok((tables, schemas))
+    }
+
+    /// Returns whether a folder under the root is a schema.
+    pub(crate) async fn has_schema(
+        &self,
+        defined_schemas: &BTreeSet<String>,
+        name: &str,
+    ) -> Result<bool> {
+        if !is_plain_name(name) {
+            return Ok(false);
+        }
+        let Some(folder) = child_of(&self.root, name) else { return Ok(false) };
+        let folder = self.open(folder).await?;
+        // A folder of files only is a table; its files can be named through it all the same.
+        Ok(!folder.files.is_empty() || self.is_schema(defined_schemas, name, &folder).await?)
+    }
+
+    async fn look(
+        &self,
+        defined_schemas: &BTreeSet<String>,
+        name: String,
+        folder: Folder,
+    ) -> Result<(Vec<Found>, Option<String>)> {
+        if self.is_schema(defined_schemas, &name, &folder).await? {
+            let mut tables: Vec<Found> = single_files(&name, &folder).collect();
+            for (table, folder) in self.open_all(folder.folders).await? {
+                tables.extend(self.folder_table(&name, &table, &folder).await?);
+            }
+            return Ok((tables, Some(name)));
+        }
+        let table = self.folder_table(PUBLIC, &name, &folder).await?;
+        Ok((table.into_iter().collect(), None))
+    }
+
+    async fn folder_table(
+        &self,
+        schema: &str,
+        name: &str,
+        folder: &Folder,
+    ) -> Result<Option<Found>> {
+        if !folder.is_table() {
+            return Ok(None);
+        }
+        let kind = self.kind_of(folder).await?;
+        Ok(kind.map(|kind| Found {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            path: folder.path.clone(),
+            is_folder: true,
+            kind: Some(kind),
+        }))
+    }
+
+    async fn is_schema(
+        &self,
+        defined_schemas: &BTreeSet<String>,
+        name: &str,
+        folder: &Folder,
+    ) -> Result<bool> {
+        if name == PUBLIC || defined_schemas.contains(name) {
+            return Ok(true);
+        }
+        if !folder.partitions.is_empty() {
+            return Ok(false);
+        }
+        let opened = self.open_all(folder.folders.clone()).await?;
+        Ok(opened.iter().any(|(_, folder)| folder.is_table()))
+    }
+
+    /// The kind of the first data file, searched in the first partitions. `None` when there is no data.
+    async fn kind_of(&self, folder: &Folder) -> Result<Option<FileKind>> {
+        if let Some((_, flavor, _)) = folder.files.first() {
+            return Ok(Some(flavor.kind));
+        }
+        let mut pending: Vec<(usize, Path)> =
+            folder.partitions.iter().rev().map(|path| (1, path.clone())).collect();
+        while let Some((depth, path)) = pending.pop() {
+            let folder = self.open(path).await?;
+            if let Some((_, flavor, _)) = folder.files.first() {
+                return Ok(Some(flavor.kind));
+            }
+            if depth < MAX_PARTITION_DEPTH {
+                pending.extend(folder.partitions.into_iter().rev().map(|path| (depth + 1, path)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn open_all(&self, folders: Vec<(String, Path)>) -> Result<Vec<(String, Folder)>> {
+        let open = |(name, path): (String, Path)| async move {
+            Ok::<_, Error>((name, self.open(path).await?))
+        };
+        let opens: Vec<_> = folders.into_iter().map(open).collect();
+        stream::iter(opens).buffered(LIST_CONCURRENCY).try_collect().await
+    }
+
+    async fn open(&self, path: Path) -> Result<Folder> {
+        match self.store.list_with_delimiter(Some(&path)).await {
+            Ok(listing) => Ok(Folder::of_listing(path, listing)),
+            Err(object_store::Error::NotFound { .. }) => {
+                let listing = ListResult { common_prefixes: vec![], objects: vec![] };
+                Ok(Folder::of_listing(path, listing))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn single_files<'a>(schema: &'a str, folder: &'a Folder) -> impl Iterator<Item = Found> + 'a {
+    folder.files.iter().map(move |(stem, flavor, path)| Found {
+        schema: schema.to_owned(),
+        name: stem.clone(),
+        path: path.clone(),
+        is_folder: false,
+        kind: Some(flavor.kind),
+    })
+}
+
+fn ambiguous(name: &str, first: &str, second: &str) -> Error {
+    Error::MixedFormats {
+        table: name.to_owned(),
+        first: first.to_owned(),
+        second: second.to_owned(),
+    }
+}
+
+/// Appends a name as it is: `Path::join` would escape letters beyond ASCII.
+fn child_of(parent: &Path, name: &str) -> Option<Path> {
+    Path::parse(format!("{parent}/{name}")).ok()
+}
+
+/// Returns whether a name can be that of a folder or file of the lake.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && !is_hidden(name) && !name.contains(['/', '\0'])
+}

@@ -1,0 +1,211 @@
+//! What can go wrong with a lake's tables, its catalog and its locations.
+//!
+//! Errors are `Clone`, because one failed load is handed to every query that waited for it. Towards DataFusion they
+//! travel as [`DataFusionError::External`], with themselves as the source, so that the server can downcast them.
+
+use datafusion::error::DataFusionError;
+use object_store::path::Path;
+use std::sync::Arc;
+
+/// Result of catalog operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong in the catalog.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// No schema of that name.
+    #[error("schema \"{schema}\" does not exist")]
+    SchemaNotFound {
+        /// The name as asked for.
+        schema: String,
+        /// Schemas whose names look alike, best first.
+        similar: Vec<String>,
+    },
+    /// No table or view of that name.
+    #[error("relation \"{schema}.{name}\" does not exist")]
+    TableNotFound {
+        /// The schema that was searched.
+        schema: String,
+        /// The name as asked for.
+        name: String,
+        /// Relations whose names look alike, best first.
+        similar: Vec<String>,
+    },
+    /// The name is taken.
+    #[error("{kind} \"{name}\" already exists")]
+    AlreadyExists {
+        /// "schema", "table" or "view".
+        kind: &'static str,
+        /// The taken name.
+        name: String,
+    },
+    /// A schema cannot be dropped while something is in it.
+    #[error("cannot drop schema \"{schema}\" because it is not empty")]
+    NotEmpty {
+        /// The schema.
+        schema: String,
+    },
+    /// The thing is a folder or a file of the lake: it goes when its data goes, and we delete no data.
+    #[error("cannot drop {kind} \"{name}\" because it is data in the lake at {location}")]
+    NotDroppable {
+        /// "schema" or "table".
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Where its data is.
+        location: String,
+    },
+    /// A view was named where a table was meant, or the reverse.
+    #[error("\"{name}\" is not a {expected}")]
+    WrongKind {
+        /// The relation.
+        name: String,
+        /// "table" or "view".
+        expected: &'static str,
+    },
+    /// The location lies outside the lake's root and the allowed roots.
+    #[error(
+        "location \"{location}\" is outside the roots allowed by the setting lake.allowed_roots"
+    )]
+    LocationRefused {
+        /// The location as given.
+        location: String,
+    },
+    /// There is no data at the location.
+    #[error("location \"{location}\" holds no data files")]
+    LocationNotFound {
+        /// The location.
+        location: String,
+    },
+    /// Two kinds of data claim to be one table.
+    #[error("table \"{table}\" mixes \"{first}\" and \"{second}\"")]
+    MixedFormats {
+        /// The table.
+        table: String,
+        /// A format or a path.
+        first: String,
+        /// The format or path that does not fit the first.
+        second: String,
+    },
+    /// A data file or a catalog document cannot be read.
+    #[error("file \"{path}\" is corrupt: {message}")]
+    CorruptFile {
+        /// The file.
+        path: String,
+        /// What the reader found.
+        message: String,
+    },
+    /// A file's columns do not fit the table's.
+    #[error("file \"{path}\" does not fit its table: column \"{column}\" {message}")]
+    SchemaMismatch {
+        /// The file.
+        path: String,
+        /// The column, or the partition key.
+        column: String,
+        /// In what way it does not fit.
+        message: String,
+    },
+    /// Something that the catalog does not offer.
+    #[error("{feature} is not supported")]
+    NotSupported {
+        /// What was asked for.
+        feature: String,
+    },
+    /// A name, an option or a view text that cannot be accepted.
+    #[error("invalid definition of \"{name}\": {message}")]
+    InvalidDefinition {
+        /// What was to be defined.
+        name: String,
+        /// Why not.
+        message: String,
+    },
+    /// Other writers changed the catalog again and again while we tried to.
+    #[error("the catalog was changed by another writer at the same time")]
+    Conflict,
+    /// The object store failed.
+    #[error("object store: {0}")]
+    Store(#[source] Arc<object_store::Error>),
+    /// The engine failed.
+    #[error("{0}")]
+    DataFusion(#[source] Arc<DataFusionError>),
+}
+
+impl Error {
+    /// Returns the catalog error inside an engine error, when there is one.
+    pub fn find(error: &DataFusionError) -> Option<&Self> {
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(current) = next {
+            if let Some(found) = current.downcast_ref::<Self>() {
+                return Some(found);
+            }
+            if let Some(DataFusionError::External(inner)) = current.downcast_ref()
+                && let Some(found) = inner.downcast_ref::<Self>()
+            {
+                return Some(found);
+            }
+            next = current.source();
+        }
+        None
+    }
+
+    /// Turns the failure to read one data file into an error that names the file.
+    pub(crate) fn from_reading(path: &Path, error: DataFusionError) -> Self {
+        if let Some(found) = Self::find(&error) {
+            return found.clone();
+        }
+        match error.find_root() {
+            DataFusionError::ParquetError(_) | DataFusionError::ArrowError(_, _) => {
+                Self::CorruptFile { path: path.to_string(), message: first_line(&error) }
+            }
+            _ => Self::from(error),
+        }
+    }
+
+    /// Returns whether a file was gone when we came to read it.
+    pub(crate) fn is_file_gone(error: &DataFusionError) -> bool {
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(current) = next {
+            if matches!(
+                current.downcast_ref::<object_store::Error>(),
+                Some(object_store::Error::NotFound { .. })
+            ) {
+                return true;
+            }
+            next = current.source();
+        }
+        matches!(error.find_root(), DataFusionError::ObjectStore(inner)
+            if matches!(**inner, object_store::Error::NotFound { .. }))
+    }
+}
+
+fn first_line(error: &DataFusionError) -> String {
+    let text = error.find_root().strip_backtrace();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        match Self::find(&error) {
+            Some(found) => found.clone(),
+            None => Self::DataFusion(Arc::new(error)),
+        }
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::DataFusion(inner) => match Arc::try_unwrap(inner) {
+                Ok(inner) => inner,
+                Err(shared) => Self::Shared(shared),
+            },
+            other => Self::External(Box::new(other)),
+        }
+    }
+}

@@ -1,0 +1,648 @@
+//! The lake: what is in it, how that changes, and which places statements may name.
+//!
+//! Shared by all sessions of a coordinator. A relation is looked up in this order: definitions (external tables, views),
+//! then folders and files; a definition hides data of the same name. Only definitions can be dropped: data in the lake
+//! is deleted by who owns it, never by a statement here.
+
+use crate::cache::Caches;
+use crate::definitions::{DefinitionStore, Definitions, ExternalTable, View};
+use crate::discovery::{Discovery, Found, PUBLIC, is_plain_name};
+use crate::error::{Error, Result};
+use crate::format::{FileFlavor, normalize_options, reader};
+use crate::listing::ListingRequest;
+use crate::location::{Locations, store_path};
+use crate::registry::LakeCatalog;
+use crate::similar::similar;
+use crate::table::{LakeTable, Source};
+use crate::view::{self, ViewName, ViewPlanner};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{CatalogProvider, TableProvider};
+use datafusion::config::TableOptions;
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parking_lot::RwLock;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use url::Url;
+
+/// Folder of the lake's own files, under the root.
+const OWN_FOLDER: &str = "_saltlake";
+/// Longest name of a schema or relation in bytes, as object stores and file systems can still hold it.
+const MAX_NAME_BYTES: usize = 200;
+/// Longest text of a view in bytes.
+const MAX_VIEW_BYTES: usize = 1 << 20;
+
+/// What a lake is opened with.
+#[derive(Debug, Clone)]
+pub struct LakeOptions {
+    /// Directory or URL such as `s3://bucket/prefix`.
+    pub root: String,
+    /// Further directories or URLs that statements may read and write.
+    pub allowed_roots: Vec<String>,
+    /// Name of the catalog, and so of the PostgreSQL database.
+    pub catalog_name: String,
+}
+
+/// What a relation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RelationKind {
+    /// Files of the lake or an external table.
+    Table,
+    /// A query under a name.
+    View,
+}
+
+impl RelationKind {
+    /// Returns "table" or "view".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::View => "view",
+        }
+    }
+}
+
+/// A table or view as the catalog lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// The schema it is in.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Table or view.
+    pub kind: RelationKind,
+    /// "parquet", "csv" or "json"; `None` for a view.
+    pub format: Option<String>,
+    /// Where its data is; `None` for a view.
+    pub location: Option<String>,
+    /// What its definition says it is for.
+    pub comment: Option<String>,
+}
+
+/// A lake: one root of tables and the catalog that names them.
+pub struct Lake {
+    catalog_name: String,
+    locations: Locations,
+    discovery: Discovery,
+    definitions: DefinitionStore,
+    caches: Arc<Caches>,
+    /// Lends its runtime and default options to the reading of schemas, which has no session of its own.
+    session: SessionState,
+    view_planner: RwLock<Option<Arc<dyn ViewPlanner>>>,
+    /// One change of views at a time, so that two of them cannot rest on each other.
+    view_changes: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Lake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let root = self.locations.root().as_str();
+        f.debug_struct("Lake").field("root", &root).finish_non_exhaustive()
+    }
+}
+
+impl Lake {
+    /// Opens a lake. A local root that is missing is created; definitions are read once, to fail early.
+    ///
+    /// # Errors
+    /// When the root cannot be reached or its catalog cannot be read.
+    pub async fn open(options: LakeOptions, runtime: Arc<RuntimeEnv>) -> Result<Arc<Self>> {
+        let LakeOptions { root, allowed_roots, catalog_name } = options;
+        let resolve = move || Locations::new(&root, &allowed_roots);
+        let locations = match tokio::task::spawn_blocking(resolve).await {
+            Ok(locations) => locations?,
+            Err(error) => return Err(object_store::Error::from(error).into()),
+        };
+        let store = runtime.object_store_registry.get_store(locations.root())?;
+        let path = store_path(locations.root())?;
+        let is_local = locations.root().scheme() == "file";
+        let own_folder = path.clone().join(OWN_FOLDER).join("catalog");
+        let session =
+            SessionStateBuilder::new().with_default_features().with_runtime_env(runtime).build();
+        let lake = Self {
+            catalog_name,
+            locations,
+            discovery: Discovery::new(Arc::clone(&store), path),
+            definitions: DefinitionStore::new(store, own_folder, is_local),
+            caches: Arc::new(Caches::new()),
+            session,
+            view_planner: RwLock::new(None),
+            view_changes: tokio::sync::Mutex::new(()),
+        };
+        let definitions = lake.definitions.read().await?;
+        let (n_tables, n_views) = (definitions.tables.len(), definitions.views.len());
+        tracing::info!(root = %lake.locations.root(), n_tables, n_views, "lake opened");
+        Ok(Arc::new(lake))
+    }
+
+    /// Returns DataFusion's view of this lake.
+    pub fn catalog_provider(self: &Arc<Self>) -> Arc<dyn CatalogProvider> {
+        Arc::new(LakeCatalog::new(Arc::clone(self)))
+    }
+
+    /// Returns the name of the catalog.
+    pub fn catalog_name(&self) -> &str {
+        &self.catalog_name
+    }
+
+    /// Returns the root, ending in a slash.
+    pub fn root(&self) -> &Url {
+        self.locations.root()
+    }
+
+    /// Sets who plans the queries of views. Until then views cannot be read.
+    pub fn set_view_planner(&self, planner: Arc<dyn ViewPlanner>) {
+        *self.view_planner.write() = Some(planner);
+    }
+
+    /// Resolves a location, relative ones against the lake's root, and checks that statements may use it.
+    ///
+    /// # Errors
+    /// [`Error::LocationRefused`] when it lies outside the root and the allowed roots.
+    pub fn check_location(&self, location: &str) -> Result<Url> {
+        self.locations.check(location)
+    }
+
+    /// Returns the names of all schemas, sorted.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn schemas(&self) -> Result<Vec<String>> {
+        let definitions = self.definitions.read().await?;
+        let (_, discovered) = self.discovery.all(&definitions.schemas).await?;
+        Ok(all_schemas(&definitions, discovered).into_iter().collect())
+    }
+
+    /// Returns all tables and views, sorted by schema and name. Reads no columns.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn relations(&self) -> Result<Vec<Relation>> {
+        let definitions = self.definitions.read().await?;
+        let (found, _) = self.discovery.all(&definitions.schemas).await?;
+        let mut relations: Vec<Relation> =
+            definitions.tables.iter().map(|table| self.external_relation(table)).collect();
+        relations.extend(definitions.views.iter().map(view_relation));
+        let names: BTreeSet<(String, String)> =
+            relations.iter().map(|r| (r.schema.clone(), r.name.clone())).collect();
+        // Two files of one name are an error when they are read; they are listed once.
+        let mut seen = names;
+        for table in found {
+            if seen.insert((table.schema.clone(), table.name.clone())) {
+                relations.push(self.found_relation(table));
+            }
+        }
+        relations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        Ok(relations)
+    }
+
+    /// Returns the table or view of a name as it is now; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Error::SchemaNotFound`], and everything that reading the table's columns can meet.
+    pub async fn relation_provider(
+        &self,
+        schema: &str,
+        name: &str,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
+        let definitions = self.definitions.read().await?;
+        if let Some(table) = definitions.table(schema, name) {
+            let loaded = self.load_external(table).await?;
+            return Ok(Some(Arc::new(loaded)));
+        }
+        if let Some(view) = definitions.view(schema, name) {
+            return Ok(Some(self.plan_view(view).await?));
+        }
+        if let Some(found) = self.discovery.find(&definitions.schemas, schema, name).await? {
+            let table = self.load_found(&found).await?;
+            return Ok(table.map(|table| Arc::new(table) as Arc<dyn TableProvider>));
+        }
+        self.check_schema(&definitions, schema).await?;
+        Ok(None)
+    }
+
+    /// Returns what a relation is without reading its columns; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn relation_kind(&self, schema: &str, name: &str) -> Result<Option<RelationKind>> {
+        let definitions = self.definitions.read().await?;
+        if definitions.table(schema, name).is_some() {
+            return Ok(Some(RelationKind::Table));
+        }
+        if definitions.view(schema, name).is_some() {
+            return Ok(Some(RelationKind::View));
+        }
+        match self.discovery.find(&definitions.schemas, schema, name).await {
+            Ok(found) => Ok(found.map(|_| RelationKind::Table)),
+            // Two things claim the name: something is there.
+            Err(Error::MixedFormats { .. }) => Ok(Some(RelationKind::Table)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns names that look like a table that was not found, best first. Names of other schemas come with theirs.
+    pub async fn similar_tables(&self, schema: &str, name: &str) -> Vec<String> {
+        let relations = self.relations().await.unwrap_or_default();
+        let shown = |relation: &Relation| {
+            let is_here = relation.schema == schema;
+            let full = format!("{}.{}", relation.schema, relation.name);
+            (relation.name.clone(), if is_here { relation.name.clone() } else { full })
+        };
+        similar(name, relations.iter().map(shown))
+    }
+
+    /// Creates a schema.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] unless `if_not_exists`.
+    pub async fn create_schema(&self, name: &str, if_not_exists: bool) -> Result<()> {
+        check_name("schema", name)?;
+        let definitions = self.definitions.read().await?;
+        let is_folder = {
+            let (_, discovered) = self.discovery.all(&definitions.schemas).await?;
+            discovered.contains(name)
+        };
+        let created = self
+            .definitions
+            .update(|definitions| {
+                let is_taken = name == PUBLIC || is_folder || definitions.schemas.contains(name);
+                if is_taken && !if_not_exists {
+                    return Err(Error::AlreadyExists { kind: "schema", name: name.to_owned() });
+                }
+                if is_taken {
+                    return Ok(None);
+                }
+                definitions.schemas.insert(name.to_owned());
+                Ok(Some(()))
+            })
+            .await?;
+        if created.is_some() {
+            tracing::info!(schema = name, "schema created");
+        }
+        Ok(())
+    }
+
+    /// Drops a schema, with `cascade` also what is defined in it. Data is never dropped.
+    ///
+    /// # Errors
+    /// [`Error::NotEmpty`], [`Error::NotDroppable`] when it holds data, [`Error::SchemaNotFound`] unless `if_exists`.
+    pub async fn drop_schema(&self, name: &str, if_exists: bool, cascade: bool) -> Result<()> {
+        let definitions = self.definitions.read().await?;
+        let (found, discovered) = self.discovery.all(&definitions.schemas).await?;
+        let data = found.iter().find(|table| table.schema == name);
+        if name == PUBLIC || data.is_some() {
+            let location = data.map_or_else(|| self.root().to_string(), |table| self.url_of(table));
+            return Err(Error::NotDroppable { kind: "schema", name: name.to_owned(), location });
+        }
+        if !all_schemas(&definitions, discovered).contains(name) {
+            if if_exists {
+                return Ok(());
+            }
+            return Err(self.schema_not_found(&definitions, name).await);
+        }
+        self.definitions
+            .update(|definitions| {
+                if definitions.has_schema_content(name) && !cascade {
+                    return Err(Error::NotEmpty { schema: name.to_owned() });
+                }
+                definitions.schemas.remove(name);
+                definitions.tables.retain(|table| table.schema != name);
+                definitions.views.retain(|view| view.schema != name);
+                Ok(Some(()))
+            })
+            .await?;
+        tracing::info!(schema = name, cascade, "schema dropped");
+        Ok(())
+    }
+
+    /// Defines an external table. Its location is checked and its files are read once, so that errors show here.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] unless `if_not_exists` or `or_replace`, [`Error::LocationRefused`],
+    /// [`Error::LocationNotFound`] when there are no files and no columns are declared.
+    pub async fn create_external_table(
+        &self,
+        def: ExternalTable,
+        if_not_exists: bool,
+        or_replace: bool,
+    ) -> Result<()> {
+        check_name("table", &def.name)?;
+        let mut def = def;
+        def.options = normalize_options(&def.options);
+        let definitions = self.definitions.read().await?;
+        self.check_schema(&definitions, &def.schema).await?;
+        if !or_replace && self.relation_kind(&def.schema, &def.name).await?.is_some() {
+            return exists(RelationKind::Table, &def.name, if_not_exists);
+        }
+        self.load_external(&def).await?;
+        let defined = self
+            .definitions
+            .update(|definitions| {
+                if definitions.view(&def.schema, &def.name).is_some() {
+                    return Err(Error::AlreadyExists { kind: "view", name: def.name.clone() });
+                }
+                if definitions.table(&def.schema, &def.name).is_some() && !or_replace {
+                    return exists(RelationKind::Table, &def.name, if_not_exists).map(|()| None);
+                }
+                definitions.remove(&def.schema, &def.name);
+                definitions.tables.push(def.clone());
+                Ok(Some(()))
+            })
+            .await?;
+        if defined.is_some() {
+            tracing::info!(schema = def.schema, table = def.name, "external table defined");
+        }
+        Ok(())
+    }
+
+    /// Defines a view. Its query is planned once, so that errors show here.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] unless `or_replace`; planning errors; [`Error::InvalidDefinition`] when the view would
+    /// rest on itself.
+    pub async fn create_view(
+        &self,
+        schema: &str,
+        name: &str,
+        sql: &str,
+        or_replace: bool,
+    ) -> Result<()> {
+        check_name("view", name)?;
+        if sql.len() > MAX_VIEW_BYTES {
+            let message = format!("its text is longer than {MAX_VIEW_BYTES} bytes");
+            return Err(Error::InvalidDefinition { name: name.to_owned(), message });
+        }
+        let _one_at_a_time = self.view_changes.lock().await;
+        let definitions = self.definitions.read().await?;
+        self.check_schema(&definitions, schema).await?;
+        let kind = self.relation_kind(schema, name).await?;
+        if let Some(kind) = kind.filter(|kind| *kind == RelationKind::Table || !or_replace) {
+            return exists(kind, name, false);
+        }
+        let view_name = ViewName { catalog: &self.catalog_name, schema, name };
+        view::check(self.view_planner()?.as_ref(), &view_name, sql).await?;
+        let view = View {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            sql: sql.to_owned(),
+            comment: None,
+        };
+        self.definitions
+            .update(|definitions| {
+                let is_table = definitions.table(schema, name).is_some();
+                if is_table || (definitions.view(schema, name).is_some() && !or_replace) {
+                    let kind = if is_table { "table" } else { "view" };
+                    return Err(Error::AlreadyExists { kind, name: name.to_owned() });
+                }
+                definitions.remove(schema, name);
+                definitions.views.push(view.clone());
+                Ok(Some(()))
+            })
+            .await?;
+        tracing::info!(schema, view = name, "view defined");
+        Ok(())
+    }
+
+    /// Drops an external table or a view. The files of an external table stay.
+    ///
+    /// # Errors
+    /// [`Error::TableNotFound`] unless `if_exists`, [`Error::WrongKind`], [`Error::NotDroppable`] for data in the lake.
+    pub async fn drop_relation(
+        &self,
+        schema: &str,
+        name: &str,
+        kind: RelationKind,
+        if_exists: bool,
+    ) -> Result<()> {
+        let wrong_kind = || Error::WrongKind { name: name.to_owned(), expected: kind.name() };
+        let dropped = self
+            .definitions
+            .update(|definitions| {
+                let found = match (definitions.table(schema, name), definitions.view(schema, name))
+                {
+                    (Some(_), _) => RelationKind::Table,
+                    (None, Some(_)) => RelationKind::View,
+                    (None, None) => return Ok(None),
+                };
+                if found != kind {
+                    return Err(wrong_kind());
+                }
+                definitions.remove(schema, name);
+                Ok(Some(()))
+            })
+            .await?;
+        if dropped.is_some() {
+            tracing::info!(schema, name, kind = kind.name(), "relation dropped");
+            return Ok(());
+        }
+        let definitions = self.definitions.read().await?;
+        match self.discovery.find(&definitions.schemas, schema, name).await? {
+            Some(_) if kind == RelationKind::View => Err(wrong_kind()),
+            Some(found) => {
+                let location = self.url_of(&found);
+                Err(Error::NotDroppable { kind: "table", name: name.to_owned(), location })
+            }
+            None if if_exists => Ok(()),
+            None => {
+                self.check_schema(&definitions, schema).await?;
+                Err(self.table_not_found(schema, name).await)
+            }
+        }
+    }
+
+    /// Returns the error for a relation that is not there, with names that look alike.
+    pub async fn table_not_found(&self, schema: &str, name: &str) -> Error {
+        Error::TableNotFound {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            similar: self.similar_tables(schema, name).await,
+        }
+    }
+
+    /// Number of files whose columns are remembered.
+    #[cfg(test)]
+    pub(crate) async fn n_cached_file_schemas(&self) -> u64 {
+        self.caches.n_file_schemas().await
+    }
+
+    async fn check_schema(&self, definitions: &Definitions, schema: &str) -> Result<()> {
+        let is_defined = schema == PUBLIC
+            || definitions.schemas.contains(schema)
+            || definitions.has_schema_content(schema);
+        if is_defined || self.discovery.has_schema(&definitions.schemas, schema).await? {
+            return Ok(());
+        }
+        Err(self.schema_not_found(definitions, schema).await)
+    }
+
+    async fn schema_not_found(&self, definitions: &Definitions, schema: &str) -> Error {
+        let discovered = self.discovery.all(&definitions.schemas).await;
+        let names = all_schemas(definitions, discovered.map(|(_, s)| s).unwrap_or_default());
+        let similar = similar(schema, names.into_iter().map(|name| (name.clone(), name)));
+        Error::SchemaNotFound { schema: schema.to_owned(), similar }
+    }
+
+    fn view_planner(&self) -> Result<Arc<dyn ViewPlanner>> {
+        let planner = self.view_planner.read().clone();
+        planner
+            .ok_or_else(|| Error::NotSupported { feature: "a view without a planner".to_owned() })
+    }
+
+    async fn plan_view(&self, view: &View) -> Result<Arc<dyn TableProvider>> {
+        let name = ViewName { catalog: &self.catalog_name, schema: &view.schema, name: &view.name };
+        let planned = view::plan(self.view_planner()?.as_ref(), &name, &view.sql).await?;
+        Ok(planned)
+    }
+
+    async fn load_found(&self, found: &Found) -> Result<Option<LakeTable>> {
+        let source = Source {
+            store_url: store_url(self.root())?,
+            store: self.store_of(self.root())?,
+            request: ListingRequest {
+                table: found.name.clone(),
+                path: found.path.clone(),
+                is_folder: found.is_folder,
+                kind: None,
+            },
+            options: Default::default(),
+            columns: None,
+            partition_columns: vec![],
+        };
+        LakeTable::load(source, Arc::clone(&self.caches), &self.session).await
+    }
+
+    async fn load_external(&self, def: &ExternalTable) -> Result<LakeTable> {
+        // Checked on each use: the allowed roots may have changed since the table was defined.
+        let url = self.check_location(&def.location)?;
+        reader(FileFlavor::plain(def.format), &def.options, TableOptions::default())?;
+        let store = self.store_of(&url)?;
+        let path = store_path(&url)?;
+        let is_folder = is_folder(&store, &url, &path).await?;
+        let source = Source {
+            store_url: store_url(&url)?,
+            store,
+            request: ListingRequest {
+                table: def.name.clone(),
+                path,
+                is_folder,
+                kind: Some(def.format),
+            },
+            options: def.options.clone(),
+            columns: declared_columns(def)?,
+            partition_columns: def.partition_columns.clone(),
+        };
+        let loaded = LakeTable::load(source, Arc::clone(&self.caches), &self.session).await?;
+        loaded.ok_or_else(|| Error::LocationNotFound { location: def.location.clone() })
+    }
+
+    fn store_of(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
+        Ok(self.session.runtime_env().object_store_registry.get_store(url)?)
+    }
+
+    fn external_relation(&self, table: &ExternalTable) -> Relation {
+        let location = self.check_location(&table.location).map(String::from);
+        Relation {
+            schema: table.schema.clone(),
+            name: table.name.clone(),
+            kind: RelationKind::Table,
+            format: Some(table.format.name().to_owned()),
+            location: Some(location.unwrap_or_else(|_| table.location.clone())),
+            comment: table.comment.clone(),
+        }
+    }
+
+    fn found_relation(&self, found: Found) -> Relation {
+        Relation {
+            location: Some(self.url_of(&found)),
+            schema: found.schema,
+            name: found.name,
+            kind: RelationKind::Table,
+            format: found.kind.map(|kind| kind.name().to_owned()),
+            comment: None,
+        }
+    }
+
+    fn url_of(&self, found: &Found) -> String {
+        let mut url = self.root().clone();
+        let slash = if found.is_folder { "/" } else { "" };
+        url.set_path(&format!("/{}{slash}", found.path.as_ref().replace('%', "%25")));
+        url.to_string()
+    }
+}
+
+fn view_relation(view: &View) -> Relation {
+    Relation {
+        schema: view.schema.clone(),
+        name: view.name.clone(),
+        kind: RelationKind::View,
+        format: None,
+        location: None,
+        comment: view.comment.clone(),
+    }
+}
+
+fn all_schemas(definitions: &Definitions, discovered: BTreeSet<String>) -> BTreeSet<String> {
+    let mut schemas = discovered;
+    schemas.insert(PUBLIC.to_owned());
+    schemas.extend(definitions.schemas.iter().cloned());
+    schemas.extend(definitions.tables.iter().map(|table| table.schema.clone()));
+    schemas.extend(definitions.views.iter().map(|view| view.schema.clone()));
+    schemas
+}
+
+fn exists(kind: RelationKind, name: &str, is_accepted: bool) -> Result<()> {
+    if is_accepted {
+        return Ok(());
+    }
+    Err(Error::AlreadyExists { kind: kind.name(), name: name.to_owned() })
+}
+
+fn check_name(kind: &str, name: &str) -> Result<()> {
+    let is_reserved = kind == "schema" && matches!(name, "information_schema" | "pg_catalog");
+    if is_plain_name(name) && name.len() <= MAX_NAME_BYTES && !is_reserved {
+        return Ok(());
+    }
+    Err(Error::InvalidDefinition {
+        name: name.to_owned(),
+        message: format!(
+            "a {kind} name has 1 to {MAX_NAME_BYTES} bytes, begins neither with \".\" nor \"_\", holds no \"/\", \
+             and is not reserved"
+        ),
+    })
+}
+
+fn declared_columns(def: &ExternalTable) -> Result<Option<SchemaRef>> {
+    if def.columns.is_empty() {
+        return Ok(None);
+    }
+    let field = |column: &crate::definitions::Column| {
+        let data_type =
+            DataType::from_str(&column.data_type).map_err(|_| Error::InvalidDefinition {
+                name: def.name.clone(),
+                message: format!("column \"{}\" has no known type", column.name),
+            })?;
+        Ok(Field::new(&column.name, data_type, column.nullable))
+    };
+    let fields = def.columns.iter().map(field).collect::<Result<Vec<_>>>()?;
+    Ok(Some(Arc::new(Schema::new(fields))))
+}
+
+async fn is_folder(store: &Arc<dyn ObjectStore>, url: &Url, path: &Path) -> Result<bool> {
+    if url.path().ends_with('/') {
+        return Ok(true);
+    }
+    match store.head(path).await {
+        Ok(_) => Ok(false),
+        Err(object_store::Error::NotFound { .. }) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn store_url(url: &Url) -> Result<ObjectStoreUrl> {
+    Ok(ObjectStoreUrl::parse(format!("{}://{}", url.scheme(), url.authority()))?)
+}

@@ -1,0 +1,101 @@
+//! DataFusion's catalog and schema providers over a lake.
+//!
+//! Tables are found when a statement is planned, asynchronously and one by one. DataFusion's listing functions are
+//! not asynchronous; they are used by its `information_schema` only, and wait on the calling thread.
+
+use crate::error::Error;
+use crate::lake::{Lake, RelationKind};
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::TableType;
+use std::future::Future;
+use std::sync::Arc;
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+/// The lake as a catalog.
+#[derive(Debug)]
+pub(crate) struct LakeCatalog {
+    lake: Arc<Lake>,
+}
+
+impl LakeCatalog {
+    pub(crate) fn new(lake: Arc<Lake>) -> Self {
+        Self { lake }
+    }
+}
+
+impl CatalogProvider for LakeCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        or_empty(wait(self.lake.schemas()))
+    }
+
+    /// Answers for any name: whether the schema exists is found, and reported as its own error, with the table.
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        Some(Arc::new(LakeSchema { lake: Arc::clone(&self.lake), name: name.to_owned() }))
+    }
+}
+
+/// One schema of the lake.
+#[derive(Debug)]
+struct LakeSchema {
+    lake: Arc<Lake>,
+    name: String,
+}
+
+#[async_trait]
+impl SchemaProvider for LakeSchema {
+    fn table_names(&self) -> Vec<String> {
+        let relations = or_empty(wait(self.lake.relations()));
+        let ours = relations.into_iter().filter(|relation| relation.schema == self.name);
+        ours.map(|relation| relation.name).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        Ok(self.lake.relation_provider(&self.name, name).await?)
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
+        let kind = self.lake.relation_kind(&self.name, name).await?;
+        Ok(kind.map(|kind| match kind {
+            RelationKind::Table => TableType::Base,
+            RelationKind::View => TableType::View,
+        }))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        let kind = wait(self.lake.relation_kind(&self.name, name));
+        kind.is_ok_and(|kind| kind.is_some())
+    }
+}
+
+fn or_empty<T>(listed: Result<Vec<T>, Error>) -> Vec<T> {
+    listed.unwrap_or_else(|error| {
+        tracing::warn!(%error, "lake not listed");
+        vec![]
+    })
+}
+
+/// Waits for a future on this thread. On a runtime of one thread only local lakes can be waited for.
+fn wait<F>(future: F) -> F::Output
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    match Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::CurrentThread => {
+            let waiter = move || {
+                futures::executor::block_on(async {
+                    let _entered = handle.enter();
+                    future.await
+                })
+            };
+            std::thread::scope(|scope| match scope.spawn(waiter).join() {
+                Ok(output) => output,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        }
+        Ok(handle) => tokio::task::block_in_place(|| handle.block_on(future)),
+        Err(_) => futures::executor::block_on(future),
+    }
+}

@@ -1,0 +1,107 @@
+//! Reads the columns of single data files.
+//!
+//! Parquet: from the footer, which DataFusion then keeps for the scan. CSV: DataFusion's inference over the first rows.
+//! JSON: over the first rows and at most [`MAX_JSON_BYTES`], columns in the order they first appear. Numbers that only
+//! later rows contradict fail when they are read; a definition with declared columns is the way out.
+
+use crate::error::{Error, Result};
+use crate::format::{FileKind, INFER_ROWS};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::json::reader::infer_json_schema;
+use datafusion::catalog::Session;
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::error::DataFusionError;
+use futures::{StreamExt, TryStreamExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// Bytes of a JSON file, uncompressed, that are read to find its columns.
+const MAX_JSON_BYTES: usize = 8 << 20;
+
+/// Returns the columns of one file.
+///
+/// # Errors
+/// [`Error::CorruptFile`] naming the file when its format is broken.
+pub(crate) async fn infer_file(
+    kind: FileKind,
+    format: &Arc<dyn FileFormat>,
+    session: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    meta: &ObjectMeta,
+) -> Result<SchemaRef> {
+    let inferred = match kind {
+        FileKind::Json => infer_json(format, store, meta).await,
+        _ => format.infer_schema(session, store, std::slice::from_ref(meta)).await,
+    };
+    inferred.map_err(|error| Error::from_reading(&meta.location, error))
+}
+
+async fn infer_json(
+    format: &Arc<dyn FileFormat>,
+    store: &Arc<dyn ObjectStore>,
+    meta: &ObjectMeta,
+) -> Result<SchemaRef, DataFusionError> {
+    let compression = format.compression_type().unwrap_or(FileCompressionType::UNCOMPRESSED);
+    let stream = store.get(&meta.location).await?.into_stream();
+    let mut stream = compression.convert_stream(stream.map_err(DataFusionError::from).boxed())?;
+    let mut head: Vec<u8> = vec![];
+    while head.len() < MAX_JSON_BYTES
+        && let Some(chunk) = stream.try_next().await?
+    {
+        head.extend_from_slice(&chunk);
+    }
+    let is_cut = stream.try_next().await?.is_some();
+    if is_cut {
+        // The last row may be cut in the middle.
+        let end = head.iter().rposition(|byte| *byte == b'\n').map_or(0, |idx| idx + 1);
+        head.truncate(end);
+    }
+    let (schema, _) = infer_json_schema(head.as_slice(), Some(INFER_ROWS))?;
+    Ok(Arc::new(in_order_of_appearance(&schema, &head)))
+}
+
+fn in_order_of_appearance(schema: &Schema, rows: &[u8]) -> Schema {
+    let mut order: HashMap<String, usize> = HashMap::new();
+    let rows = serde_json::Deserializer::from_slice(rows).into_iter::<Keys>();
+    for Keys(keys) in rows.take(INFER_ROWS).map_while(std::result::Result::ok) {
+        for key in keys {
+            let next = order.len();
+            order.entry(key).or_insert(next);
+        }
+    }
+    let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
+    fields.sort_by_key(|field| order.get(field.name()).copied().unwrap_or(usize::MAX));
+    Schema::new(fields)
+}
+
+/// The keys of a JSON object in the order of the text.
+struct Keys(Vec<String>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct KeysVisitor;
+        impl<'de> Visitor<'de> for KeysVisitor {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Keys, A::Error> {
+                let mut keys = vec![];
+                while let Some((key, _)) = map.next_entry::<String, IgnoredAny>()? {
+                    keys.push(key);
+                }
+                Ok(Keys(keys))
+            }
+        }
+        deserializer.deserialize_map(KeysVisitor)
+    }
+}
