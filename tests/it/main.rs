@@ -6,11 +6,13 @@
 mod harness;
 mod lake;
 
+mod demo;
 mod errors;
 mod memory;
 mod process;
 mod readme;
 mod s3;
+mod shell;
 mod slt;
 mod tables;
 mod tidy;
