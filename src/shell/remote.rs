@@ -89,8 +89,10 @@ impl Backend for Remote {
         let info = client.execute(sql.to_string(), None).await.map_err(|error| failure(&error))?;
         let schema = info.clone().try_decode_schema().unwrap_or_else(|_| Schema::empty());
         if schema.fields().is_empty() {
-            // The statement ran when it was announced; Flight SQL has no place for its command tag.
-            return Ok(Reply::Done { tag: "OK".to_string() });
+            // The statement ran when it was announced. Our servers send its command tag along.
+            let tag = String::from_utf8_lossy(&info.app_metadata).into_owned();
+            let tag = if tag.is_empty() { "OK".to_string() } else { tag };
+            return Ok(Reply::Done { tag });
         }
         let schema: SchemaRef = Arc::new(schema);
         Ok(Reply::Rows { schema, stream: self.rows(info) })

@@ -48,6 +48,8 @@ pub struct Pending {
     pub work: Work,
     /// The schema that was advertised.
     pub schema: SchemaRef,
+    /// The command tag of a statement that ran already and has no rows.
+    pub tag: Option<String>,
 }
 
 /// A result that is being fetched.

@@ -113,10 +113,13 @@ impl FlightSql {
         descriptor: FlightDescriptor,
     ) -> Result<Response<FlightInfo>, Status> {
         let result = statements::result(client, prepared, parameters).await?;
-        let schema = Arc::clone(&result.schema);
+        let (schema, tag) = (Arc::clone(&result.schema), result.tag.clone());
         let handle = self.results.announce(result)?;
         let ticket = TicketStatementQuery { statement_handle: handle.to_bytes() };
-        flight_info(descriptor, &schema, &ticket)
+        let mut info = flight_info(descriptor, &schema, &ticket)?;
+        // Flight SQL has no field for a command tag; clients that do not know of this one lose nothing.
+        info.get_mut().app_metadata = tag.unwrap_or_default().into();
+        Ok(info)
     }
 
     /// Streams the rows of an announced result.

@@ -46,16 +46,17 @@ pub async fn result(
     check_count(&prepared, parameters.len())?;
     if let Some(schema) = &prepared.schema {
         let schema = wire::wire_schema(schema);
-        return Ok(Pending { client, work: Work::Planned { prepared, parameters }, schema });
+        let work = Work::Planned { prepared, parameters };
+        return Ok(Pending { client, work, schema, tag: None });
     }
-    let (rows, schema) = match run(&client, &prepared, parameters).await? {
+    let (rows, schema, tag) = match run(&client, &prepared, parameters).await? {
         Outcome::Rows(rows) => {
             let schema = wire::wire_schema(&rows.schema);
-            (Some(rows), schema)
+            (Some(rows), schema, None)
         }
-        Outcome::Done { .. } => (None, Arc::new(Schema::empty())),
+        Outcome::Done { tag } => (None, Arc::new(Schema::empty()), Some(tag)),
     };
-    Ok(Pending { client, work: Work::Done(rows), schema })
+    Ok(Pending { client, work: Work::Done(rows), schema, tag })
 }
 
 /// Runs a statement for its effect and returns how many rows it affected.
