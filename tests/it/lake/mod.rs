@@ -4,6 +4,7 @@
 //! [`write`] turns rows into Parquet, CSV and JSON files.
 
 pub mod tables;
+mod tpch;
 mod write;
 
 pub use write::{nested_batch, text_rows_to_batch};

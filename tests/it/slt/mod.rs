@@ -2,12 +2,13 @@
 //!
 //! `standard/` holds SQL that PostgreSQL answers alike; `known_differences/` shows both answers, with `onlyif`, and says
 //! why they differ; `lake/` is what only Saltlake has. The first two are checked against a real PostgreSQL by
-//! [`postgres`]. `known_failures/` holds records that must fail today: one that passes fails the test, so that it moves.
+//! [`postgres`]. `tpch/` holds the 22 TPC-H queries, with PostgreSQL's answers at scale factor 0.01. `known_failures/`
+//! holds records that must fail today: one that passes fails the test, so that it moves.
 
 mod postgres;
 mod runner;
 
-use crate::harness::{Cluster, Server};
+use crate::harness::{Cluster, Pg, Server};
 use crate::lake::Lake;
 use runner::{Expectation, Failures};
 
@@ -32,7 +33,30 @@ fn sql_files_pass_on_a_coordinator_with_three_workers() {
     run_all(&lake, "cluster", || cluster.connect_distributed());
 }
 
-fn run_all(lake: &Lake, topology: &'static str, connect: impl Fn() -> crate::harness::Pg) {
+#[test]
+fn tpch_passes_standalone() {
+    let lake = Lake::tpch();
+    let server = Server::standalone(&lake);
+    run_tpch("standalone", || server.connect());
+}
+
+#[test]
+fn tpch_passes_on_a_coordinator_with_three_workers() {
+    let lake = Lake::tpch();
+    let cluster = Cluster::start(&lake, 3);
+    run_tpch("cluster", || cluster.connect_distributed());
+}
+
+fn run_tpch(topology: &'static str, connect: impl Fn() -> Pg) {
+    let mut failures = Failures::default();
+    for file in runner::files("tpch") {
+        let door = || runner::Door::new("saltlake", connect());
+        runner::run_file(&file, topology, Expectation::Passes, &[], door, &mut failures);
+    }
+    failures.assert_none();
+}
+
+fn run_all(lake: &Lake, topology: &'static str, connect: impl Fn() -> Pg) {
     let mut failures = Failures::default();
     for (folder, expectation) in ALL_FOLDERS {
         for file in runner::files(folder) {
