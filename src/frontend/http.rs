@@ -81,7 +81,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let drain = options.drain;
-    let listen = listener.local_addr().map_err(DataFusionError::from)?.ip();
+    let listen = listener.local_addr().map_err(listener_failed)?.ip();
     let router = router(App { coordinator, options, listen });
     let deadline = async {
         shutdown.cancelled().await;
@@ -91,9 +91,14 @@ pub async fn serve(
         .with_graceful_shutdown(shutdown.clone().cancelled_owned())
         .into_future();
     tokio::select! {
-        served = server => Ok(served.map_err(DataFusionError::from)?),
+        served = server => served.map_err(listener_failed),
         () = deadline => Ok(()),
     }
+}
+
+/// Returns what the role that runs this frontend is told when it cannot go on.
+fn listener_failed(source: std::io::Error) -> Error {
+    Error::Io { action: "the HTTP listener failed".to_string(), source }
 }
 
 /// Returns the paths and what answers them.

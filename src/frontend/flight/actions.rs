@@ -180,19 +180,38 @@ pub fn close_answer() -> Vec<u8> {
     CloseSessionResult { status: CLOSED }.encode_to_vec()
 }
 
-/// Returns the settings drivers ask for.
-pub fn get_options(session: &Session) -> Vec<u8> {
-    let told = TOLD_SETTINGS.into_iter().filter_map(|name| {
-        let value = Some(OptionKind::Text(session.setting(name)?));
-        Some((name.to_string(), OptionValue { value }))
+/// Returns the settings drivers ask for, and under the protocol's names the catalog and the first schema to look in.
+pub fn get_options(session: &Session, catalog: &str) -> Vec<u8> {
+    let settings = TOLD_SETTINGS.into_iter();
+    let mut told: Vec<(&str, String)> =
+        settings.filter_map(|name| Some((name, session.setting(name)?))).collect();
+    let search_path = session.setting("search_path").unwrap_or_default();
+    told.push(("catalog", catalog.to_string()));
+    told.push(("schema", first_schema(&search_path).to_string()));
+    let options = told.into_iter().map(|(name, text)| {
+        let value = Some(OptionKind::Text(text));
+        (name.to_string(), OptionValue { value })
     });
-    SessionOptionMap { options: told.collect() }.encode_to_vec()
+    SessionOptionMap { options: options.collect() }.encode_to_vec()
+}
+
+/// Returns the first schema of a search path that is not a user's own.
+fn first_schema(search_path: &str) -> &str {
+    let schemas = search_path.split(',').map(|schema| schema.trim().trim_matches('"'));
+    schemas.into_iter().find(|schema| !schema.is_empty() && *schema != "$user").unwrap_or("public")
 }
 
 /// Changes settings one by one and returns which were refused, and why.
-pub async fn set_options(client: &Arc<Client>, changes: OptionChanges) -> Vec<u8> {
+pub async fn set_options(client: &Arc<Client>, changes: OptionChanges, catalog: &str) -> Vec<u8> {
     let mut errors = HashMap::new();
     for (name, value) in changes.0.options {
+        if name == "catalog" {
+            // There is one catalog; drivers set it all the same.
+            if value.value != Some(OptionKind::Text(catalog.to_string())) {
+                errors.insert(name, OptionError { value: 2 });
+            }
+            continue;
+        }
         let Some(sql) = set_statement(&name, value.value) else {
             errors.insert(name, OptionError { value: 1 });
             continue;
@@ -239,6 +258,13 @@ mod tests {
         );
         assert_eq!(set_statement("timezone", None).unwrap(), "RESET timezone");
         assert_eq!(set_statement("a; DROP TABLE b", text("x")), None);
+    }
+
+    #[test]
+    fn the_first_schema_is_not_a_users_own() {
+        assert_eq!(first_schema("\"$user\", public"), "public");
+        assert_eq!(first_schema("nyc, public"), "nyc");
+        assert_eq!(first_schema(""), "public");
     }
 
     #[test]

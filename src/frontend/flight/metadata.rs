@@ -1,29 +1,23 @@
 //! What drivers ask about the lake: catalogs, schemas, tables, keys.
 //!
-//! Called by `sql`. Names come from `information_schema` through the client's own session, so a client sees here
-//! what its statements see, in one place with what psql is told. A table's columns come from planning a scan of it:
-//! `information_schema` has type names only. Only tables that match the request are planned.
-//! Tables of a lake have no keys, so those answers are empty.
+//! Called by `sql`. Names come from the lake's own listing, which reads no columns; the columns of a table are read
+//! only when they are asked for and the table matches the request. Tables that the server makes up
+//! (`information_schema`) are not listed. Tables of a lake have no keys, so those answers are empty.
 
 use super::{status, wire};
-use crate::coordinator::{Outcome, Session};
 use crate::error::Error;
-use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::cast;
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_flight::sql::{
     Command, CommandGetCatalogs, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables,
 };
 use datafusion::error::DataFusionError;
-use futures::TryStreamExt;
+use saltlake_catalog::{Lake, Relation, RelationKind};
 use std::sync::Arc;
 use tonic::Status;
 
 /// The types a table may have.
-const TABLE_TYPES: [&str; 3] = ["TABLE", "VIEW", "SYSTEM TABLE"];
-
-/// Schemas whose tables the server makes up.
-const SYSTEM_SCHEMAS: [&str; 3] = ["information_schema", "pg_catalog", "system"];
+const TABLE_TYPES: [&str; 2] = ["TABLE", "VIEW"];
 
 /// Returns the schema of the answer to a command about the lake, or `None` for another command.
 pub fn schema_of(command: &Command) -> Option<SchemaRef> {
@@ -43,46 +37,46 @@ pub fn schema_of(command: &Command) -> Option<SchemaRef> {
 /// Returns the catalogs.
 ///
 /// # Errors
-/// What reading `information_schema` gives; so for the others.
-pub async fn catalogs(query: CommandGetCatalogs, session: &Session) -> Result<RecordBatch, Status> {
-    let sql = "SELECT DISTINCT catalog_name FROM information_schema.schemata";
+/// When the answer cannot be built.
+pub fn catalogs(query: CommandGetCatalogs, lake: &Lake) -> Result<RecordBatch, Status> {
     let mut builder = query.into_builder();
-    for [catalog] in names(session, sql).await? {
-        builder.append(catalog);
-    }
+    builder.append(lake.catalog_name());
     Ok(builder.build()?)
 }
 
 /// Returns the schemas that match.
-pub async fn schemas(query: CommandGetDbSchemas, session: &Session) -> Result<RecordBatch, Status> {
-    let sql = "SELECT catalog_name, schema_name FROM information_schema.schemata";
+///
+/// # Errors
+/// When the lake cannot be listed.
+pub async fn schemas(query: CommandGetDbSchemas, lake: &Lake) -> Result<RecordBatch, Status> {
     let mut builder = query.into_builder();
-    for [catalog, schema] in names(session, sql).await? {
-        builder.append(catalog, schema);
+    for schema in lake.schemas().await.map_err(not_listed)? {
+        builder.append(lake.catalog_name(), schema);
     }
     Ok(builder.build()?)
 }
 
 /// Returns the tables that match, with their columns when those are asked for.
-pub async fn tables(query: CommandGetTables, session: &Session) -> Result<RecordBatch, Status> {
-    let sql = "SELECT table_catalog, table_schema, table_name, table_type \
-               FROM information_schema.tables";
+///
+/// # Errors
+/// When the lake cannot be listed.
+pub async fn tables(query: CommandGetTables, lake: &Lake) -> Result<RecordBatch, Status> {
     let with_columns = query.include_schema;
     let filter = TableFilter::new(&query);
+    let catalog = lake.catalog_name();
     let mut builder = query.into_builder();
-    for [catalog, schema, table, kind] in names(session, sql).await? {
-        let kind = table_type(&schema, &kind);
-        if !filter.matches(&catalog, &schema, &table, kind) {
+    for relation in lake.relations().await.map_err(not_listed)? {
+        let kind = table_type(relation.kind);
+        if !filter.matches(catalog, &relation.schema, &relation.name, kind) {
             continue;
         }
-        let columns = match with_columns {
-            true => match columns(session, &catalog, &schema, &table).await {
-                Some(columns) => columns,
-                None => continue,
-            },
-            false => Arc::new(Schema::empty()),
+        let columns = if with_columns { columns(lake, &relation).await } else { None };
+        let columns = match columns {
+            Some(columns) => columns,
+            // One table that cannot be read must not hide the others, nor be hidden itself.
+            None => Arc::new(Schema::empty()),
         };
-        builder.append(catalog, schema, table, kind, &columns)?;
+        builder.append(catalog, relation.schema, relation.name, kind, &columns)?;
     }
     Ok(builder.build()?)
 }
@@ -128,54 +122,28 @@ pub fn foreign_keys_schema() -> SchemaRef {
     ]))
 }
 
-/// Runs a query for `N` columns of names and returns its rows.
-async fn names<const N: usize>(session: &Session, sql: &str) -> Result<Vec<[String; N]>, Status> {
-    read_names(session, sql).await.map_err(|error| status::from_error(&error))
+/// Returns the status of a lake that cannot be listed.
+fn not_listed(error: saltlake_catalog::Error) -> Status {
+    status::from_error(&Error::from(DataFusionError::from(error)))
 }
 
-/// Runs a query for `N` columns of names and returns its rows.
-async fn read_names<const N: usize>(
-    session: &Session,
-    sql: &str,
-) -> Result<Vec<[String; N]>, Error> {
-    let Outcome::Rows(rows) = session.execute(sql).await? else {
-        return Ok(Vec::new());
-    };
-    let batches: Vec<RecordBatch> = rows.stream.try_collect().await?;
-    let mut names = Vec::new();
-    for batch in &batches {
-        let columns = batch.columns().iter().map(|column| cast(column, &DataType::Utf8));
-        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(DataFusionError::from)?;
-        let cell = |column: usize, row| columns[column].as_string::<i32>().value(row).to_string();
-        names.extend((0..batch.num_rows()).map(|row| std::array::from_fn(|idx| cell(idx, row))));
-    }
-    Ok(names)
-}
-
-/// Returns the columns of a table, or `None` when it cannot be read: it may have been dropped since it was listed,
-/// and one broken table must not hide the others.
-async fn columns(session: &Session, catalog: &str, schema: &str, table: &str) -> Option<SchemaRef> {
-    let [catalog, schema, table] = [catalog, schema, table].map(|name| name.replace('"', "\"\""));
-    let sql = format!("SELECT * FROM \"{catalog}\".\"{schema}\".\"{table}\"");
-    let planned = match session.parse(&sql).as_deref() {
-        Ok([statement]) => session.prepare(statement).await,
-        _ => return None,
-    };
-    match planned {
-        Ok(prepared) => prepared.schema.map(|schema| wire::wire_schema(&schema)),
+/// Returns the columns of a relation, or `None` when they cannot be read: its files may be broken, or it may have been
+/// dropped since it was listed.
+async fn columns(lake: &Lake, relation: &Relation) -> Option<SchemaRef> {
+    match lake.relation_provider(&relation.schema, &relation.name).await {
+        Ok(provider) => Some(wire::wire_schema(&provider?.schema())),
         Err(error) => {
-            tracing::warn!(%error, table, "table left out of the listing, it cannot be read");
+            tracing::warn!(%error, table = relation.name, "table listed without its columns");
             None
         }
     }
 }
 
-/// Returns the type of a table for a client.
-fn table_type(schema: &str, kind: &str) -> &'static str {
+/// Returns the type of a relation for a client.
+fn table_type(kind: RelationKind) -> &'static str {
     match kind {
-        _ if SYSTEM_SCHEMAS.contains(&schema) => "SYSTEM TABLE",
-        "VIEW" => "VIEW",
-        _ => "TABLE",
+        RelationKind::Table => "TABLE",
+        RelationKind::View => "VIEW",
     }
 }
 
@@ -269,13 +237,5 @@ mod tests {
         assert!(some.matches("lake", "public", "trips", "VIEW"));
         assert!(!some.matches("lake", "public", "trips", "TABLE"));
         assert!(!some.matches("other", "public", "trips", "VIEW"));
-    }
-
-    #[test]
-    fn system_tables_are_told_apart() {
-        assert_eq!(table_type("pg_catalog", "BASE TABLE"), "SYSTEM TABLE");
-        assert_eq!(table_type("information_schema", "VIEW"), "SYSTEM TABLE");
-        assert_eq!(table_type("public", "VIEW"), "VIEW");
-        assert_eq!(table_type("public", "BASE TABLE"), "TABLE");
     }
 }

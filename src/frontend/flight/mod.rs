@@ -21,13 +21,12 @@ pub mod status;
 pub(in crate::frontend) mod wire;
 
 use crate::coordinator::Coordinator;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
     HandshakeRequest, PollInfo, SchemaResult, Ticket,
 };
-use datafusion::error::DataFusionError;
 use futures::{Stream, StreamExt, stream};
 use session::Connection;
 use sql::FlightSql;
@@ -108,7 +107,10 @@ pub async fn serve(
         tokio::time::sleep(drain).await;
     };
     tokio::select! {
-        served = server => Ok(served.map_err(|error| DataFusionError::External(error.into()))?),
+        served = server => served.map_err(|error| Error::Io {
+            action: "the Flight SQL listener failed".to_string(),
+            source: io::Error::other(error),
+        }),
         () = service.expire_forever(EXPIRE_INTERVAL) => Ok(()),
         () = deadline => Ok(()),
     }

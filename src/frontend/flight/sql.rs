@@ -333,12 +333,17 @@ impl FlightSqlService for FlightSql {
         request: Request<Action>,
     ) -> Result<Response<<Self as FlightService>::DoActionStream>, Status> {
         let client = self.client(&request)?;
+        let lake = self.coordinator.lake();
         let body = match actions::decode(request.get_ref())? {
             actions::Request::Cancel(info) => {
                 actions::cancel_answer(actions::cancel(&info, &self.results, &self.coordinator))
             }
-            actions::Request::SetOptions(changes) => actions::set_options(&client, changes).await,
-            actions::Request::GetOptions => actions::get_options(&client.session),
+            actions::Request::SetOptions(changes) => {
+                actions::set_options(&client, changes, lake.catalog_name()).await
+            }
+            actions::Request::GetOptions => {
+                actions::get_options(&client.session, lake.catalog_name())
+            }
             actions::Request::CloseSession => {
                 self.clients.log_out(request.metadata(), request.extensions());
                 actions::close_answer()
@@ -399,7 +404,8 @@ impl FlightSqlService for FlightSql {
         query: CommandGetCatalogs,
         request: Request<Ticket>,
     ) -> Result<GetResponse, Status> {
-        send(metadata::catalogs(query, &self.client(&request)?.session).await?)
+        self.client(&request)?;
+        send(metadata::catalogs(query, self.coordinator.lake())?)
     }
 
     async fn get_flight_info_schemas(
@@ -416,7 +422,8 @@ impl FlightSqlService for FlightSql {
         query: CommandGetDbSchemas,
         request: Request<Ticket>,
     ) -> Result<GetResponse, Status> {
-        send(metadata::schemas(query, &self.client(&request)?.session).await?)
+        self.client(&request)?;
+        send(metadata::schemas(query, self.coordinator.lake()).await?)
     }
 
     async fn get_flight_info_tables(
@@ -433,7 +440,8 @@ impl FlightSqlService for FlightSql {
         query: CommandGetTables,
         request: Request<Ticket>,
     ) -> Result<GetResponse, Status> {
-        send(metadata::tables(query, &self.client(&request)?.session).await?)
+        self.client(&request)?;
+        send(metadata::tables(query, self.coordinator.lake()).await?)
     }
 
     async fn get_flight_info_table_types(

@@ -1,8 +1,9 @@
 //! Statements through a session: plan, bind, run.
 //!
-//! Called by `sql` for the commands that carry SQL. Statements without rows (DDL, SET, COPY) run when they are
-//! announced: drivers do not always fetch a result that has no columns, and an error should reach the call that
-//! sent the statement.
+//! Called by `sql` for the commands that carry SQL. Most queries run when their rows are fetched. Two kinds run when
+//! they are announced: statements without rows (DDL, SET, COPY), because drivers do not always fetch a result that
+//! has no columns, and an error should reach the call that sent the statement; and statements whose columns depend
+//! on the type of a parameter, because only then their schema is known. Rows are pulled only when fetched.
 
 use super::results::{Pending, Work};
 use super::session::Client;
@@ -34,7 +35,7 @@ pub async fn prepare(client: &Client, sql: &str) -> Result<Prepared, Status> {
     client.session.prepare(statement).await.map_err(|error| status::from_error(&error))
 }
 
-/// Returns the result of a planned statement as it is announced; runs the statement when it has no rows.
+/// Returns the result of a planned statement as it is announced, and runs the statement when that cannot wait.
 ///
 /// # Errors
 /// When parameters are missing, or what running gives.
@@ -44,7 +45,8 @@ pub async fn result(
     parameters: Vec<ScalarValue>,
 ) -> Result<Pending, Status> {
     check_count(&prepared, parameters.len())?;
-    if let Some(schema) = &prepared.schema {
+    let is_typed = prepared.parameters.iter().all(Option::is_some);
+    if let Some(schema) = prepared.schema.as_ref().filter(|_| is_typed) {
         let schema = wire::wire_schema(schema);
         let work = Work::Planned { prepared, parameters };
         return Ok(Pending { client, work, schema, tag: None });
