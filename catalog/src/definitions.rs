@@ -173,9 +173,9 @@ impl DefinitionStore {
 
     /// Returns the definitions as they are now.
     pub(crate) async fn read(&self) -> Result<Arc<Definitions>> {
-        if let Some(latest) = self.latest.lock().clone()
-            && latest.seen_at.elapsed() < self.fresh_time
-        {
+        let is_fresh = |latest: &Latest| latest.seen_at.elapsed() < self.fresh_time;
+        let known = self.latest.lock().clone().filter(is_fresh);
+        if let Some(latest) = known {
             return Ok(latest.definitions);
         }
         Ok(self.read_latest().await?.definitions)
@@ -207,9 +207,8 @@ impl DefinitionStore {
             let Some(version) = self.versions().await?.last().copied() else {
                 return Ok(self.remember(0, Arc::new(Definitions::default())));
             };
-            if let Some(latest) = self.latest.lock().clone()
-                && latest.version == version
-            {
+            let known = self.latest.lock().clone().filter(|latest| latest.version == version);
+            if let Some(latest) = known {
                 return Ok(self.remember(version, latest.definitions));
             }
             match self.store.get(&self.path(version)).await {
