@@ -14,6 +14,36 @@ pub enum Error {
     /// The engine failed, while planning or running.
     #[error(transparent)]
     DataFusion(#[from] DataFusionError),
+    /// A table, a location or the lake's catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] saltlake_catalog::Error),
+    /// The client asked for a catalog that is not served.
+    #[error("database \"{name}\" does not exist")]
+    DatabaseNotFound {
+        /// The name as given.
+        name: String,
+    },
+    /// No more sessions are taken.
+    #[error("too many sessions: the limit is {limit}")]
+    TooManySessions {
+        /// Sessions open at most.
+        limit: usize,
+    },
+    /// Too many queries wait for their turn already.
+    #[error("too many queries are waiting")]
+    QueueFull {
+        /// Queries running at most.
+        limit: usize,
+    },
+    /// The query needs workers and none lives.
+    #[error("no workers are available")]
+    NoWorkers,
+    /// Our bug.
+    #[error("internal error: {message}")]
+    Internal {
+        /// What went wrong, for the log.
+        message: String,
+    },
     /// The query was cancelled on the user's request or the client went away.
     #[error("query was cancelled: {reason}")]
     Cancelled {
@@ -62,6 +92,16 @@ pub enum Error {
     },
 }
 
+/// Errors travel inside DataFusion's streams and come out as themselves again.
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::DataFusion(error) => error,
+            error => Self::External(Box::new(error)),
+        }
+    }
+}
+
 /// Who has to act on an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -93,6 +133,22 @@ pub struct Report {
 }
 
 impl Error {
+    /// Returns an internal error that says what panicked, and where it was caught.
+    pub(crate) fn from_panic(during: &str, panic: &(dyn std::any::Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        let text = text.unwrap_or_else(|| "no message".to_string());
+        Self::Internal { message: format!("panic during {during}: {text}") }
+    }
+
+    /// Returns whether a worker vanished: the query did nothing wrong and may succeed on the workers that live.
+    pub fn is_worker_lost(&self) -> bool {
+        let text = self.to_string();
+        ["cannot connect to worker", "transport error", "tcp connect error", "h2 protocol error"]
+            .iter()
+            .any(|sign| text.contains(sign))
+    }
+
     /// Returns what a client sees of this error.
     pub fn report(&self) -> Report {
         Report {

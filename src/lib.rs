@@ -8,11 +8,14 @@
 //! 5. Rows stream back through the frontend.
 
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod coordinator;
 pub mod demo;
+pub mod engine;
 pub mod error;
 pub mod frontend;
 pub mod shell;
+pub mod worker;
 
 pub use error::{Error, Result};

@@ -1,42 +1,221 @@
 //! Accepts statements, plans them, and places their work.
 //!
-//! [`Coordinator`] is shared by all frontends; [`Session`] belongs to one client.
+//! [`Coordinator`] is shared by all frontends and is the only place that wires parts together; [`Session`] belongs to
+//! one client.
+//!
+//! ```text
+//! session ─┬─> command     SET, SHOW, DDL, transactions
+//!          ├─> run         plan, place, execute, retry, cancel ──> planning, query, membership
+//!          ├─> copy        COPY … TO: staged, then renamed
+//!          └─> names       the catalog a session sees ──> system_tables
+//! ```
 
+mod command;
+mod copy;
+pub mod membership;
+mod names;
+mod planning;
+pub mod query;
+mod run;
 pub mod session;
+mod settings;
+mod system_tables;
 
 pub use session::{Outcome, Prepared, Rows, Session, SessionOptions};
 
-use crate::error::Result;
-use std::sync::Arc;
+use crate::cluster::Channels;
+use crate::config::Config;
+use crate::engine;
+use crate::error::{Error, Result};
+use async_trait::async_trait;
+use dashmap::DashMap;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionConfig;
+use datafusion_distributed::DistributedExt;
+use membership::Members;
+use planning::PlanningPool;
+use query::{Queries, QueryInfo};
+use saltlake_catalog::{Lake, LakeOptions, ViewPlanner};
+use saltlake_sql::parse::Limits;
+use saltlake_sql::settings::SaltlakeOptions;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Weak};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+/// Name of the lake's catalog, which clients know as the database.
+const CATALOG: &str = "lake";
+
+/// Sessions open at a time over all frontends; far above what the frontends admit, a bound against leaks.
+const MAX_SESSIONS: usize = 10_000;
+
+/// Queries that may wait for their turn, for each that may run.
+const QUEUED_PER_RUNNING: usize = 10;
+
+/// Bytes a connection between workers buffers before it stops reading; the engine's default of 64 MiB for each pair of
+/// workers and exchange adds up to gigabytes.
+const EXCHANGE_BUFFER_BYTES: usize = 16 << 20;
+
+/// Which role accepts statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Everything in one process.
+    Standalone,
+    /// With workers that announce themselves.
+    Cluster,
+}
+
 /// The role that accepts statements: lake, sessions, running queries, members of the cluster.
-pub struct Coordinator {}
+pub struct Coordinator {
+    role: Role,
+    lake: Arc<Lake>,
+    /// What every session's state starts from.
+    base: SessionState,
+    limits: Limits,
+    retry_limit: usize,
+    start_settings: Vec<(String, String)>,
+    members: Arc<Members>,
+    channels: Channels,
+    queries: Arc<Queries>,
+    planning: PlanningPool,
+    running: Arc<Semaphore>,
+    queued: Arc<Semaphore>,
+    sessions: DashMap<i32, Weak<Session>>,
+    next_pid: AtomicI32,
+}
 
 impl Coordinator {
+    /// Opens the lake and gets ready to accept statements.
+    ///
+    /// # Errors
+    /// When the lake cannot be opened or a start value in `[session]` is not valid.
+    pub async fn start(config: &Config, role: Role) -> Result<Arc<Self>> {
+        let settings = &config.coordinator;
+        let memory_limit_bytes = settings.memory_limit_bytes();
+        let runtime = engine::runtime(&config.storage, memory_limit_bytes, &settings.spill_dir)?;
+        let lake_options = LakeOptions {
+            root: config.lake.root.clone(),
+            allowed_roots: config.lake.allowed_roots.clone(),
+            catalog_name: CATALOG.to_string(),
+        };
+        let lake = Lake::open(lake_options, Arc::clone(&runtime)).await?;
+        let mut session_config =
+            SessionConfig::new().with_default_catalog_and_schema(CATALOG, names::PATH_SCHEMA);
+        engine::apply_planning_options(&mut session_config, settings.thread_count());
+        session_config.set_distributed_option_extension(SaltlakeOptions::default());
+        let base = SessionStateBuilder::new()
+            .with_config(session_config)
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .build();
+        let members = Arc::new(Members::new(*settings.heartbeat_timeout));
+        let coordinator = Arc::new(Self {
+            role,
+            lake,
+            base,
+            limits: Limits {
+                max_bytes: settings.max_statement_bytes.as_usize(),
+                max_depth: settings.max_expression_depth,
+                max_nodes: settings.max_statement_nodes,
+            },
+            retry_limit: settings.retry_limit,
+            start_settings: config
+                .session
+                .iter()
+                .map(|(n, v)| (n.to_string(), v.to_string()))
+                .collect(),
+            members,
+            channels: Channels::new(*settings.worker_connect_timeout),
+            queries: Arc::new(Queries::default()),
+            planning: PlanningPool::start(
+                settings.planning_threads,
+                settings.planning_stack.as_usize(),
+                &Handle::current(),
+            )?,
+            running: Arc::new(Semaphore::new(settings.max_running_queries)),
+            queued: Arc::new(Semaphore::new(settings.max_running_queries * QUEUED_PER_RUNNING)),
+            sessions: DashMap::new(),
+            next_pid: AtomicI32::new(1),
+        });
+        coordinator.lake.set_view_planner(Arc::new(Views(Arc::downgrade(&coordinator))));
+        // Fails now, at start, when a start value is wrong.
+        coordinator.open_session(SessionOptions::default())?;
+        Ok(coordinator)
+    }
+
     /// Opens a session for a client.
     ///
     /// # Errors
     /// When the database does not exist (3D000) or too many sessions are open (53300).
     pub fn open_session(self: &Arc<Self>, options: SessionOptions) -> Result<Arc<Session>> {
-        let _ = options;
-        unimplemented!()
+        if !options.database.is_empty() && options.database != CATALOG {
+            return Err(Error::DatabaseNotFound { name: options.database });
+        }
+        if self.sessions.len() >= MAX_SESSIONS {
+            return Err(Error::TooManySessions { limit: MAX_SESSIONS });
+        }
+        let pid = self.next_pid.fetch_add(1, Ordering::Relaxed).rem_euclid(i32::MAX);
+        let session = Arc::new(Session::open(Arc::clone(self), pid, options)?);
+        self.sessions.insert(pid, Arc::downgrade(&session));
+        Ok(session)
+    }
+
+    /// Forgets a closed session.
+    fn forget_session(&self, pid: i32) {
+        self.sessions.remove(&pid);
     }
 
     /// Cancels what a session runs, as a PostgreSQL cancel request does. Returns whether the key fitted a session.
     pub fn cancel_session(&self, session_pid: i32, secret: i32) -> bool {
-        let _ = (session_pid, secret);
-        unimplemented!()
+        // Upgraded outside the map's lock: dropping the last handle takes that lock again.
+        let session = self.sessions.get(&session_pid).map(|entry| entry.value().clone());
+        let session = session.and_then(|weak| weak.upgrade());
+        session
+            .filter(|session| session.secret() == secret)
+            .map(|session| session.cancel())
+            .is_some()
     }
 
     /// Cancels one query by its id. Returns whether it was running.
     pub fn cancel_query(&self, query_id: Uuid) -> bool {
-        let _ = query_id;
-        unimplemented!()
+        self.queries.cancel(query_id)
+    }
+
+    /// Cancels every running query.
+    pub fn cancel_all(&self) {
+        self.queries.cancel_all();
+    }
+
+    /// Returns running and recent queries, the oldest first.
+    pub fn queries(&self) -> Vec<QueryInfo> {
+        self.queries.list()
+    }
+
+    /// Returns the workers of the cluster.
+    pub fn members(&self) -> &Arc<Members> {
+        &self.members
     }
 
     /// Returns the lake this coordinator serves.
-    pub fn lake(&self) -> &Arc<saltlake_catalog::Lake> {
-        unimplemented!()
+    pub fn lake(&self) -> &Arc<Lake> {
+        &self.lake
+    }
+}
+
+/// Plans the text of a view for the lake, which knows no SQL.
+struct Views(Weak<Coordinator>);
+
+#[async_trait]
+impl ViewPlanner for Views {
+    async fn plan_view(&self, sql: &str) -> datafusion::common::Result<LogicalPlan> {
+        let plan = async {
+            let gone = || Error::Internal { message: "the coordinator has ended".to_string() };
+            let coordinator = self.0.upgrade().ok_or_else(gone)?;
+            let session = Session::open(Arc::clone(&coordinator), 0, SessionOptions::default())?;
+            session.plan_text(sql).await
+        };
+        Ok(plan.await?)
     }
 }

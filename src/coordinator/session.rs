@@ -1,13 +1,25 @@
 //! `Session::execute`: the spine. Parse, plan, optimize, admit, run.
+//!
+//! Every frontend opens one [`Session`] a client and runs statements through it. The branches are here, the work is in
+//! [`super::command`], [`super::run`] and [`super::copy`].
 
-use crate::error::Result;
-use arrow::datatypes::{DataType, SchemaRef};
+use super::names::{OneCatalog, SessionCatalog};
+use super::settings::Settings;
+use super::system_tables::SystemSchema;
+use super::{CATALOG, Coordinator, run};
+use crate::error::{Error, Result};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::SchemaProvider;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::config::ConfigOptions;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::Statement as Ast;
+use parking_lot::{Mutex, RwLock};
 use saltlake_sql::parse::Statement;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// What a frontend says about a client when it opens a session.
 #[derive(Debug, Clone, Default)]
@@ -60,51 +72,270 @@ pub enum Outcome {
     },
 }
 
-/// One client's connection to the coordinator: its settings, its running query.
-pub struct Session {}
+/// One client's connection to the coordinator: its settings, its running queries.
+pub struct Session {
+    pub(super) coordinator: Arc<Coordinator>,
+    pub(super) options: SessionOptions,
+    pid: i32,
+    secret: i32,
+    inner: Mutex<Inner>,
+    /// The search path as the session's catalog reads it.
+    path: Arc<RwLock<Vec<String>>>,
+    running: Mutex<Vec<CancellationToken>>,
+}
+
+/// What SET changes.
+struct Inner {
+    state: SessionState,
+    settings: Settings,
+    /// Engine options when the session was opened; RESET returns to them.
+    start: ConfigOptions,
+}
 
 impl Session {
+    /// Opens a session with the start values of its settings.
+    pub(super) fn open(
+        coordinator: Arc<Coordinator>,
+        pid: i32,
+        options: SessionOptions,
+    ) -> Result<Self> {
+        let path = Arc::new(RwLock::new(vec![]));
+        let system = SystemSchema {
+            queries: Arc::clone(&coordinator.queries),
+            members: Arc::clone(&coordinator.members),
+        };
+        let mut extra = options.extra_schemas.clone();
+        extra.push(("system".to_string(), Arc::new(system)));
+        let catalog =
+            SessionCatalog::new(coordinator.lake.catalog_provider(), extra, Arc::clone(&path));
+        let catalogs = OneCatalog { name: CATALOG.to_string(), catalog: Arc::new(catalog) };
+        let mut state = SessionStateBuilder::new_from_existing(coordinator.base.clone())
+            .with_catalog_list(Arc::new(catalogs))
+            .build();
+        for function in &options.extra_functions {
+            datafusion::execution::FunctionRegistry::register_udf(
+                &mut state,
+                Arc::clone(function),
+            )?;
+        }
+        let mut settings = Settings::default();
+        let engine = state.config_mut().options_mut();
+        for (name, value) in &coordinator.start_settings {
+            settings.set_start(engine, name, value)?;
+        }
+        settings.set_start(
+            engine,
+            "TimeZone",
+            &settings.get(engine, "TimeZone").unwrap_or_default(),
+        )?;
+        settings.set_start(engine, "session_authorization", &options.user)?;
+        settings.set_start(engine, "application_name", &options.application_name)?;
+        let start = engine.clone();
+        let mut secret = [0; 4];
+        getrandom::fill(&mut secret)
+            .map_err(|error| Error::Internal { message: format!("no random numbers: {error}") })?;
+        let session = Self {
+            coordinator,
+            options,
+            pid,
+            secret: i32::from_ne_bytes(secret),
+            inner: Mutex::new(Inner { state, settings, start }),
+            path,
+            running: Mutex::default(),
+        };
+        session.follow_search_path();
+        Ok(session)
+    }
+
     /// Returns the number PostgreSQL clients know as the backend's process id; unique among open sessions.
     pub fn pid(&self) -> i32 {
-        unimplemented!()
+        self.pid
     }
 
     /// Returns the secret a cancel request must bring.
     pub fn secret(&self) -> i32 {
-        unimplemented!()
+        self.secret
     }
 
     /// Cancels what this session runs.
     pub fn cancel(&self) {
-        unimplemented!()
+        self.running.lock().iter().for_each(CancellationToken::cancel);
     }
 
     /// Returns the value of a session setting as `SHOW name` would print it.
     pub fn setting(&self, name: &str) -> Option<String> {
-        let _ = name;
-        unimplemented!()
+        let mut inner = self.inner.lock();
+        let Inner { state, settings, .. } = &mut *inner;
+        settings.get(state.config_options(), name)
+    }
+
+    /// Sets the start value of a setting, as a client's start message does.
+    ///
+    /// # Errors
+    /// For an unknown name or a value it does not take.
+    pub fn set_start(&self, name: &str, value: &str) -> Result<()> {
+        self.change(|settings, options, start| {
+            settings.set_start(options, name, value)?;
+            start.clone_from(options);
+            Ok(())
+        })
     }
 
     /// Splits a text into statements.
+    ///
+    /// # Errors
+    /// For a syntax error, with its position, or a statement beyond the limits.
     pub fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
-        Ok(saltlake_sql::parse::parse(sql)?)
+        Ok(saltlake_sql::parse::parse(sql, self.coordinator.limits)?)
     }
 
     /// Plans a statement without running it.
+    ///
+    /// # Errors
+    /// When a name does not exist, types do not fit, or the statement is not offered.
     pub async fn prepare(&self, statement: &Statement) -> Result<Prepared> {
-        let _ = statement;
-        unimplemented!()
+        let mut prepared = Prepared {
+            statement: statement.clone(),
+            schema: self.command_schema(&statement.ast),
+            parameters: vec![],
+            plan: None,
+        };
+        let Some(planned) = Self::planned_part(&statement.ast) else { return Ok(prepared) };
+        let plan = self.plan_ast(planned.clone()).await?;
+        prepared.parameters = run::parameter_types(&plan)?;
+        if matches!(&statement.ast, Ast::Statement(_)) {
+            prepared.schema = Some(result_schema(&plan));
+        }
+        prepared.plan = Some(plan);
+        Ok(prepared)
     }
 
     /// Runs a prepared statement with values for its parameters.
+    ///
+    /// # Errors
+    /// When planning fails; errors of the run come through the stream.
     pub async fn run(&self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> Result<Outcome> {
-        let _ = (prepared, parameters);
-        unimplemented!()
+        let Some(plan) = &prepared.plan else {
+            return self.run_command(&prepared.statement).await;
+        };
+        let plan = match parameters.is_empty() {
+            true => plan.clone(),
+            false => plan.clone().with_param_values(parameters)?,
+        };
+        match &prepared.statement.ast {
+            Ast::Explain(explain) => self.run_explain(explain, plan, &prepared.statement.sql).await,
+            Ast::CopyTo(_) => self.run_copy(plan, &prepared.statement.sql).await,
+            _ => {
+                let schema = result_schema(&plan);
+                self.run_query(plan, schema, &prepared.statement.sql).await.map(Outcome::Rows)
+            }
+        }
     }
 
     /// Parses, plans and runs a text that holds exactly one statement.
+    ///
+    /// # Errors
+    /// As [`Session::parse`], [`Session::prepare`] and [`Session::run`], or when there is not exactly one statement.
     pub async fn execute(&self, sql: &str) -> Result<Outcome> {
-        let _ = sql;
-        unimplemented!()
+        let statements = self.parse(sql)?;
+        let [statement] = statements.as_slice() else {
+            return Err(Error::NotSupported {
+                feature: format!("a text of {} statements here", statements.len()),
+            });
+        };
+        let prepared = self.prepare(statement).await?;
+        self.run(&prepared, vec![]).await
     }
+
+    /// The part of a statement that becomes a logical plan; `None` for commands.
+    fn planned_part(ast: &Ast) -> Option<&Ast> {
+        match ast {
+            Ast::Explain(explain) => Self::planned_part(&explain.statement),
+            Ast::CopyTo(_) => Some(ast),
+            Ast::Statement(statement) if !super::command::is_command(statement) => Some(ast),
+            _ => None,
+        }
+    }
+
+    /// Plans a text of one query; used for views.
+    pub(super) async fn plan_text(&self, sql: &str) -> Result<LogicalPlan> {
+        let statements = self.parse(sql)?;
+        match statements.into_iter().next() {
+            Some(statement) => run::statement_to_plan(&self.state(), statement.ast).await,
+            None => Err(Error::Internal { message: "a view without a query".to_string() }),
+        }
+    }
+
+    async fn plan_ast(&self, ast: Ast) -> Result<LogicalPlan> {
+        let state = self.state();
+        self.coordinator
+            .planning
+            .run(async move { run::statement_to_plan(&state, ast).await })
+            .await
+    }
+
+    /// Returns the session's state as it is now.
+    pub(super) fn state(&self) -> SessionState {
+        self.inner.lock().state.clone()
+    }
+
+    /// Changes settings; what depends on them follows.
+    pub(super) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Settings, &mut ConfigOptions, &mut ConfigOptions) -> Result<T>,
+    ) -> Result<T> {
+        let changed = {
+            let mut inner = self.inner.lock();
+            let Inner { state, settings, start } = &mut *inner;
+            change(settings, state.config_mut().options_mut(), start)
+        };
+        self.follow_search_path();
+        changed
+    }
+
+    /// Returns settings as a function of them and the engine's options.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Settings, &ConfigOptions) -> T) -> T {
+        let inner = self.inner.lock();
+        read(&inner.settings, inner.state.config_options())
+    }
+
+    fn follow_search_path(&self) {
+        let path = self.read(|settings, options| settings.search_path(options, &self.options.user));
+        *self.path.write() = path;
+    }
+
+    /// Returns the schemas a name without one is looked up in.
+    pub(super) fn search_path(&self) -> Vec<String> {
+        self.path.read().clone()
+    }
+
+    /// Returns how long a statement may run; `None` for no limit.
+    pub(super) fn statement_timeout(&self) -> Option<Duration> {
+        let timeout = self.setting("statement_timeout")?;
+        timeout.parse().ok().filter(|ms| *ms > 0).map(Duration::from_millis)
+    }
+
+    /// Notes a query that [`Session::cancel`] must reach.
+    pub(super) fn note_running(&self, token: CancellationToken) {
+        let mut running = self.running.lock();
+        // Ended queries have cancelled tokens, so the list holds only what runs.
+        running.retain(|token| !token.is_cancelled());
+        running.push(token);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.cancel();
+        self.coordinator.forget_session(self.pid);
+    }
+}
+
+/// Returns the columns a client sees. All may be NULL: the planner's word is not kept by every operator, and clients
+/// reject batches that differ from the announced schema.
+fn result_schema(plan: &LogicalPlan) -> SchemaRef {
+    let schema = plan.schema().as_arrow();
+    let nullable = |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_nullable(true));
+    let fields: Vec<_> = schema.fields().iter().map(nullable).collect();
+    Arc::new(Schema::new(fields))
 }

@@ -1,0 +1,142 @@
+//! `COPY (query) TO 'path'`: all of it or nothing.
+//!
+//! Called by `Session`. The files are written under a hidden staging folder beside the target and renamed when all are
+//! complete, so a failed or cancelled COPY leaves nothing that a table could show. A path with an extension is one file;
+//! one without is a folder of files.
+
+use super::session::{Outcome, Session};
+use crate::error::{Error, Result};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::dml::CopyTo;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use std::sync::Arc;
+use url::Url;
+use uuid::Uuid;
+
+impl Session {
+    /// Runs a planned COPY.
+    ///
+    /// # Errors
+    /// When the location is not allowed, the query fails, or the files cannot be written.
+    pub(super) async fn run_copy(&self, plan: LogicalPlan, sql: &str) -> Result<Outcome> {
+        let LogicalPlan::Copy(copy) = plan else {
+            return Err(Error::Internal {
+                message: "COPY was planned as another statement".into(),
+            });
+        };
+        let target = self.coordinator.lake.check_location(&copy.output_url)?;
+        let staging = Staging::beside(&self.state(), &target)?;
+        let staged = CopyTo { output_url: staging.url.to_string(), ..copy };
+        let batches = self.run_to_end(LogicalPlan::Copy(staged), sql).await?;
+        let n_rows: u64 = batches
+            .iter()
+            .filter_map(|batch| {
+                let counts = batch.column_by_name("count")?;
+                let counts = counts.as_any().downcast_ref::<arrow::array::UInt64Array>()?;
+                Some(counts.iter().flatten().sum::<u64>())
+            })
+            .sum();
+        staging.publish().await?;
+        Ok(Outcome::Done { tag: format!("COPY {n_rows}") })
+    }
+}
+
+/// A hidden folder whose content is renamed to a target, or removed.
+struct Staging {
+    store: Arc<dyn ObjectStore>,
+    /// Where the engine writes.
+    url: Url,
+    /// The folder.
+    folder: Path,
+    /// What the written file or folder is called inside it.
+    name: String,
+    /// Where it goes.
+    target: Path,
+    published: bool,
+}
+
+impl Staging {
+    fn beside(state: &datafusion::execution::SessionState, target: &Url) -> Result<Self> {
+        let store_url = ObjectStoreUrl::parse(&target[..url::Position::BeforePath])?;
+        let store = state.runtime_env().object_store(&store_url)?;
+        let path = target.path().trim_end_matches('/');
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let hidden = format!("{parent}/.saltlake-copy-{}", Uuid::now_v7());
+        let slash = if target.path().ends_with('/') { "/" } else { "" };
+        let mut url = target.clone();
+        url.set_path(&format!("{hidden}/{name}{slash}"));
+        let parse = |path: &str| {
+            Path::from_url_path(path).map_err(|error| Error::NotSupported {
+                feature: format!("the path \"{path}\" ({error})"),
+            })
+        };
+        let folder = parse(&hidden)?;
+        let target = parse(path)?;
+        let name = parse(name)?.to_string();
+        Ok(Self { store, url, folder, name, target, published: false })
+    }
+
+    /// Renames everything to its place.
+    async fn publish(mut self) -> Result<()> {
+        let written: Vec<_> = self
+            .store
+            .list(Some(&self.folder))
+            .map_ok(|object| object.location)
+            .try_collect()
+            .await
+            .map_err(store_error)?;
+        let root = self.folder.clone().join(self.name.as_str());
+        for from in written {
+            let inner: Vec<_> = from
+                .prefix_match(&root)
+                .map(|parts| parts.map(|part| part.as_ref().to_string()).collect())
+                .unwrap_or_default();
+            let to = inner.iter().fold(self.target.clone(), |to, part| to.join(part.as_str()));
+            self.store.rename(&from, &to).await.map_err(store_error)?;
+        }
+        remove(Arc::clone(&self.store), self.folder.clone(), self.local_folder()).await;
+        self.published = true;
+        Ok(())
+    }
+
+    /// The folder in the local file system; object stores have no folders to remove.
+    fn local_folder(&self) -> Option<std::path::PathBuf> {
+        let file = self.url.to_file_path().ok()?;
+        file.parent().map(std::path::Path::to_path_buf)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.published {
+            // The statement may be dropped at any await point; removal goes on without it.
+            let (store, folder, local) =
+                (Arc::clone(&self.store), self.folder.clone(), self.local_folder());
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(remove(store, folder, local));
+            }
+        }
+    }
+}
+
+/// Removes a staging folder; what cannot be removed is hidden and harmless, and is logged.
+async fn remove(store: Arc<dyn ObjectStore>, folder: Path, local: Option<std::path::PathBuf>) {
+    let left = store.list(Some(&folder)).map_ok(|object| object.location).boxed();
+    let removed = store.delete_stream(left).try_collect::<Vec<_>>().await;
+    if let Err(error) = removed {
+        tracing::warn!(%folder, %error, "staged files of a COPY were not removed");
+    }
+    if let Some(local) = local
+        && let Err(error) = tokio::fs::remove_dir_all(&local).await
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(folder = %local.display(), %error, "staging folder of a COPY was not removed");
+    }
+}
+
+fn store_error(error: object_store::Error) -> Error {
+    Error::DataFusion(error.into())
+}

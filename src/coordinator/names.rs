@@ -1,0 +1,132 @@
+//! The catalog as one session sees it: the lake's schemas, the frontend's (`pg_catalog`), ours (`system`).
+//!
+//! Built by `Session`. Names without a schema are looked up along the session's search path, then in `pg_catalog`, as
+//! PostgreSQL does.
+
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::common::Result;
+use parking_lot::RwLock;
+use std::fmt;
+use std::sync::Arc;
+
+/// The schema that stands for the search path; not a name a user can write without quotes.
+pub(super) const PATH_SCHEMA: &str = "public";
+
+/// The catalog of one session.
+pub(super) struct SessionCatalog {
+    lake: Arc<dyn CatalogProvider>,
+    extra: Vec<(String, Arc<dyn SchemaProvider>)>,
+    path: Arc<RwLock<Vec<String>>>,
+}
+
+impl SessionCatalog {
+    /// Returns the lake's catalog with more schemas; `path` is read at each look-up.
+    pub(super) fn new(
+        lake: Arc<dyn CatalogProvider>,
+        extra: Vec<(String, Arc<dyn SchemaProvider>)>,
+        path: Arc<RwLock<Vec<String>>>,
+    ) -> Self {
+        Self { lake, extra, path }
+    }
+
+    fn plain_schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let extra = self.extra.iter().find(|(extra, _)| extra == name);
+        extra.map(|(_, schema)| Arc::clone(schema)).or_else(|| self.lake.schema(name))
+    }
+}
+
+impl fmt::Debug for SessionCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionCatalog").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl CatalogProvider for SessionCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        let mut names = self.lake.schema_names();
+        names.extend(self.extra.iter().map(|(name, _)| name.clone()));
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if name != PATH_SCHEMA {
+            return self.plain_schema(name);
+        }
+        let path = self.path.read().clone();
+        let own = self.plain_schema(name)?;
+        let others = path.iter().map(String::as_str).filter(|other| *other != name);
+        let before: Vec<_> = others
+            .clone()
+            .take(path.iter().position(|schema| schema == name).unwrap_or(usize::MAX))
+            .filter_map(|other| self.plain_schema(other))
+            .collect();
+        let after: Vec<_> = others
+            .skip(before.len())
+            .chain(["pg_catalog"])
+            .filter_map(|other| self.plain_schema(other))
+            .collect();
+        Some(Arc::new(PathSchema { own, before, after }))
+    }
+}
+
+/// The schema of names without one: the search path in order.
+#[derive(Debug)]
+struct PathSchema {
+    own: Arc<dyn SchemaProvider>,
+    before: Vec<Arc<dyn SchemaProvider>>,
+    after: Vec<Arc<dyn SchemaProvider>>,
+}
+
+impl PathSchema {
+    fn in_order(&self) -> impl Iterator<Item = &Arc<dyn SchemaProvider>> {
+        self.before.iter().chain([&self.own]).chain(&self.after)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for PathSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.own.table_names()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        for schema in self.in_order() {
+            if let Some(table) = schema.table(name).await? {
+                return Ok(Some(table));
+            }
+        }
+        Ok(None)
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.in_order().any(|schema| schema.table_exist(name))
+    }
+}
+
+/// A list with the one catalog of a session.
+#[derive(Debug)]
+pub(super) struct OneCatalog {
+    pub name: String,
+    pub catalog: Arc<dyn CatalogProvider>,
+}
+
+impl CatalogProviderList for OneCatalog {
+    fn register_catalog(
+        &self,
+        _: String,
+        _: Arc<dyn CatalogProvider>,
+    ) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![self.name.clone()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        (name == self.name).then(|| Arc::clone(&self.catalog))
+    }
+}

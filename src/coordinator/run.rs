@@ -1,0 +1,392 @@
+//! Plans, places and executes one query: admission, deadline, cancel, and one retry when a worker was lost.
+//!
+//! Called by `Session`. A query that lost a worker before its first row reached the client is planned again on the
+//! workers that live; later it fails, because rows cannot be taken back.
+
+use super::query::{NewQuery, Query};
+use super::session::{Outcome, Rows, Session};
+use super::{Coordinator, EXCHANGE_BUFFER_BYTES, Role};
+use crate::error::{Error, Result};
+use arrow::array::{RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::sql::parser::{ExplainStatement, Statement as Ast};
+use datafusion_distributed::{DistributedExt, WorkerResolver};
+use futures::{FutureExt, StreamExt, stream};
+use saltlake_sql::explain;
+use saltlake_sql::optimizer::{self, PassLog};
+use saltlake_sql::placement::{self, Placed, Placement};
+use saltlake_sql::settings::{Distribution, SaltlakeOptions};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::{debug, info, warn};
+use url::Url;
+
+/// A plan ready to execute, with what EXPLAIN says of it.
+pub(super) struct Planned {
+    pub placed: Placed,
+    pub passes: PassLog,
+    pub context: Arc<TaskContext>,
+    pub options: SaltlakeOptions,
+}
+
+/// Turns a statement into a logical plan.
+pub(super) async fn statement_to_plan(state: &SessionState, ast: Ast) -> Result<LogicalPlan> {
+    let plan = state.statement_to_plan(ast).await?;
+    let refused = match &plan {
+        LogicalPlan::Ddl(ddl) => Some(ddl.name().to_string()),
+        LogicalPlan::Dml(dml) => Some(dml.op.name().to_string()),
+        LogicalPlan::Statement(statement) => Some(statement.name().to_string()),
+        _ => None,
+    };
+    match refused {
+        Some(name) => Err(Error::NotSupported { feature: format!("{name} on tables of the lake") }),
+        None => Ok(plan),
+    }
+}
+
+/// Returns the types of `$1`, `$2`, … as far as the plan tells.
+pub(super) fn parameter_types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>> {
+    let mut types = vec![];
+    for (name, data_type) in plan.get_parameter_types()? {
+        let Some(number) = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) else {
+            return Err(Error::NotSupported { feature: format!("the parameter {name}") });
+        };
+        if types.len() < number {
+            types.resize(number, None);
+        }
+        types[number - 1] = data_type;
+    }
+    Ok(types)
+}
+
+impl Coordinator {
+    /// Optimizes and places a logical plan. Runs on a planning thread.
+    async fn plan(&self, mut state: SessionState, plan: LogicalPlan) -> Result<Planned> {
+        state.mark_start_execution();
+        let workers = match self.role {
+            Role::Standalone => None,
+            Role::Cluster => Some(self.members.live()),
+        };
+        let options = self.pin_workers(&mut state, workers.clone().unwrap_or_default())?;
+        let passes = PassLog::default();
+        let plan = optimizer::optimize_logical(&state, plan, &passes)?;
+        let plan = optimizer::plan_physical(&state, &plan, &passes).await?;
+        let n_workers = workers.map(|workers| workers.len());
+        let placement = placement::decide(placement::scan_size(&plan), &options, n_workers);
+        if let Placement::Distributed { n_workers: 0, .. } = placement {
+            return Err(Error::NoWorkers);
+        }
+        let placed = placement::place(&state, plan, placement, &passes).await?;
+        Ok(Planned { placed, passes, context: state.task_ctx(), options })
+    }
+
+    /// Fixes the workers a query may use, and the options that reach them.
+    fn pin_workers(&self, state: &mut SessionState, workers: Vec<Url>) -> Result<SaltlakeOptions> {
+        let config = state.config_mut();
+        let options =
+            config.options().extensions.get::<SaltlakeOptions>().cloned().unwrap_or_default();
+        let bytes_per_partition = match options.distribution {
+            // Every file is worth a task when distribution is asked for.
+            Distribution::Always => 1,
+            _ => options.bytes_per_partition.max(1),
+        };
+        config.set_distributed_option_extension(options.clone());
+        config.set_distributed_worker_resolver(Pinned(workers));
+        config.set_distributed_channel_resolver(self.channels.clone());
+        config.set_distributed_file_scan_config_bytes_per_partition(bytes_per_partition)?;
+        config.set_distributed_worker_connection_buffer_budget_bytes(EXCHANGE_BUFFER_BYTES)?;
+        Ok(options)
+    }
+
+    /// Asks every live worker whether it answers, and marks those that do not.
+    async fn check_workers(&self) {
+        let checks = self.members.live().into_iter().map(|url| async move {
+            if !self.channels.is_alive(&url).await {
+                self.members.suspect(&url);
+            }
+        });
+        futures::future::join_all(checks).await;
+    }
+
+    /// Waits for a query's turn.
+    async fn admit(&self) -> Result<OwnedSemaphorePermit> {
+        let limit = self.running.available_permits();
+        if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let full = |_| Error::QueueFull { limit };
+        let _place = self.queued.try_acquire().map_err(full)?;
+        let closed = |_| Error::Internal { message: "admission is closed".to_string() };
+        Arc::clone(&self.running).acquire_owned().await.map_err(closed)
+    }
+}
+
+/// The workers of one query.
+struct Pinned(Vec<Url>);
+
+impl WorkerResolver for Pinned {
+    fn get_urls(&self) -> Result<Vec<Url>, DataFusionError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// A query between admission and its last row.
+struct Run {
+    coordinator: Arc<Coordinator>,
+    query: Arc<Query>,
+    state: SessionState,
+    plan: LogicalPlan,
+    deadline: Option<tokio::time::Instant>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Run {
+    /// Waits for `work` unless the query is cancelled or its time is over. A panic inside becomes an error.
+    async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let time_is_over = async {
+            match self.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.query.cancel_token().cancelled() => {
+                Err(Error::Cancelled { reason: "on user request" })
+            }
+            () = time_is_over => Err(Error::Cancelled { reason: "statement timeout" }),
+            outcome = AssertUnwindSafe(work).catch_unwind() => {
+                outcome.unwrap_or_else(|panic| Err(Error::from_panic("execution", panic.as_ref())))
+            }
+        }
+    }
+
+    async fn plan(&self) -> Result<Planned> {
+        self.query.set_planning();
+        let start = Instant::now();
+        let (coordinator, state, plan) =
+            (Arc::clone(&self.coordinator), self.state.clone(), self.plan.clone());
+        let planning =
+            self.coordinator.planning.run(async move { coordinator.plan(state, plan).await });
+        let planned = self.guard(planning).await?;
+        let placement = planned.placed.placement.to_string();
+        debug!(query_id = %self.query.id(), placement, "query planned");
+        self.query.set_running(placement, start.elapsed());
+        Ok(planned)
+    }
+
+    /// Plans and starts to execute.
+    async fn start(&self) -> Result<(Planned, SendableRecordBatchStream)> {
+        let planned = self.plan().await?;
+        let stream =
+            execute_stream(Arc::clone(&planned.placed.plan), Arc::clone(&planned.context))?;
+        Ok((planned, stream))
+    }
+
+    /// Returns the next non-empty batch.
+    async fn next(&self, stream: &mut SendableRecordBatchStream) -> Result<Option<RecordBatch>> {
+        loop {
+            let batch = self.guard(async { Ok(stream.next().await) }).await?;
+            match batch {
+                Some(Ok(batch)) if batch.num_rows() == 0 => {}
+                Some(batch) => return Ok(Some(batch?)),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Starts and returns the first batch with the stream behind it; a lost worker leads to another try.
+    async fn first(&self) -> Result<(Planned, Option<RecordBatch>, SendableRecordBatchStream)> {
+        let mut tries = 0;
+        loop {
+            let attempt = async {
+                let (planned, mut stream) = self.start().await?;
+                let batch = self.next(&mut stream).await?;
+                Ok::<_, Error>((planned, batch, stream))
+            };
+            match attempt.await {
+                Err(error) if tries < self.coordinator.retry_limit && error.is_worker_lost() => {
+                    tries += 1;
+                    warn!(query_id = %self.query.id(), %error, "worker lost before the first row, planning again");
+                    self.coordinator.check_workers().await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// What the stream of a query holds between two batches.
+enum Phase {
+    Starting(Run),
+    Running(Run, SendableRecordBatchStream),
+}
+
+impl Session {
+    /// Registers a query and waits for its turn.
+    async fn admit(&self, plan: LogicalPlan, sql: &str) -> Result<Run> {
+        let new = NewQuery {
+            sql,
+            user: &self.options.user,
+            frontend: self.options.frontend,
+            session_pid: self.pid(),
+        };
+        let query = self.coordinator.queries.start(&new);
+        self.note_running(query.cancel_token().clone());
+        let deadline =
+            self.statement_timeout().map(|timeout| tokio::time::Instant::now() + timeout);
+        let turn = tokio::select! {
+            turn = self.coordinator.admit() => turn,
+            () = query.cancel_token().cancelled() => {
+                Err(Error::Cancelled { reason: "on user request" })
+            }
+        };
+        let turn = turn.inspect_err(|error| query.fail(error))?;
+        Ok(Run {
+            coordinator: Arc::clone(&self.coordinator),
+            query,
+            state: self.state(),
+            plan,
+            deadline,
+            _turn: turn,
+        })
+    }
+
+    /// Runs a query and streams its rows.
+    ///
+    /// Planning errors are returned at once when the plan needs no worker; the first batch is awaited inside the
+    /// stream, so that a retry happens before anything reached the client.
+    pub(super) async fn run_query(
+        &self,
+        plan: LogicalPlan,
+        schema: SchemaRef,
+        sql: &str,
+    ) -> Result<Rows> {
+        let run = self.admit(plan, sql).await?;
+        let query_id = run.query.id();
+        let announced = Arc::clone(&schema);
+        let batches = stream::unfold(Some(Phase::Starting(run)), move |phase| {
+            let schema = Arc::clone(&announced);
+            async move { step(phase?, schema).await }
+        });
+        let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), batches));
+        Ok(Rows { query_id, schema, stream })
+    }
+
+    /// Runs a query to its end inside the server and returns the number of its rows; used by COPY.
+    pub(super) async fn run_to_end(
+        &self,
+        plan: LogicalPlan,
+        sql: &str,
+    ) -> Result<Vec<RecordBatch>> {
+        let run = self.admit(plan, sql).await?;
+        let work = async {
+            let (_, first, mut stream) = run.first().await?;
+            let mut batches: Vec<_> = first.into_iter().collect();
+            while let Some(batch) = run.next(&mut stream).await? {
+                batches.push(batch);
+            }
+            Ok(batches)
+        };
+        let outcome = work.await;
+        match &outcome {
+            Ok(_) => run.query.finish(),
+            Err(error) => run.query.fail(error),
+        }
+        outcome
+    }
+
+    /// EXPLAIN and EXPLAIN ANALYZE.
+    pub(super) async fn run_explain(
+        &self,
+        explain: &ExplainStatement,
+        plan: LogicalPlan,
+        sql: &str,
+    ) -> Result<Outcome> {
+        let run = self.admit(plan, sql).await?;
+        let (analyze, verbose) = (explain.options.analyze, explain.options.verbose);
+        let work = async {
+            if !analyze {
+                let planned = run.plan().await?;
+                return Ok(explain::explain(&planned.placed, &planned.passes, verbose));
+            }
+            let start = Instant::now();
+            let (planned, first, mut stream) = run.first().await?;
+            let mut n_rows = first.map_or(0, |batch| batch.num_rows());
+            while let Some(batch) = run.next(&mut stream).await? {
+                n_rows += batch.num_rows();
+            }
+            let elapsed = start.elapsed();
+            let Planned { placed, passes, options, .. } = &planned;
+            Ok(explain::explain_analyze(placed, passes, options, n_rows, elapsed, verbose).await)
+        };
+        let outcome = work.await;
+        match &outcome {
+            Ok(_) => run.query.finish(),
+            Err(error) => run.query.fail(error),
+        }
+        let lines = outcome?;
+        Ok(Outcome::Rows(text_rows(run.query.id(), "QUERY PLAN", lines)?))
+    }
+}
+
+type Step = Option<(Result<RecordBatch, DataFusionError>, Option<Phase>)>;
+
+/// Produces the next batch of a query's stream.
+async fn step(phase: Phase, schema: SchemaRef) -> Step {
+    let (run, outcome) = match phase {
+        Phase::Starting(run) => match run.first().await {
+            Ok((_, batch, stream)) => (run, Ok((batch, stream))),
+            Err(error) => (run, Err(error)),
+        },
+        Phase::Running(run, mut stream) => match run.next(&mut stream).await {
+            Ok(batch) => (run, Ok((batch, stream))),
+            Err(error) => (run, Err(error)),
+        },
+    };
+    let announced = outcome.and_then(|(batch, stream)| match batch {
+        // The columns are the same; only what was announced about NULL may differ.
+        Some(batch) => {
+            Ok(Some((batch.with_schema(schema).map_err(DataFusionError::from)?, stream)))
+        }
+        None => Ok(None),
+    });
+    match announced {
+        Ok(Some((batch, stream))) => {
+            run.query.add_rows(batch.num_rows());
+            Some((Ok(batch), Some(Phase::Running(run, stream))))
+        }
+        Ok(None) => {
+            run.query.finish();
+            None
+        }
+        Err(error) => {
+            info!(query_id = %run.query.id(), %error, "query failed");
+            run.query.fail(&error);
+            Some((Err(error.into()), None))
+        }
+    }
+}
+
+/// Returns one column of text, a row a line.
+pub(super) fn text_rows(query_id: uuid::Uuid, column: &str, lines: Vec<String>) -> Result<Rows> {
+    let schema = Arc::new(Schema::new(vec![Field::new(column, DataType::Utf8, true)]));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(StringArray::from(lines))])
+        .map_err(DataFusionError::from)?;
+    Ok(batch_rows(query_id, batch))
+}
+
+/// Returns the rows of one batch.
+pub(super) fn batch_rows(query_id: uuid::Uuid, batch: RecordBatch) -> Rows {
+    let schema = batch.schema();
+    let batches = stream::iter([Ok(batch)]);
+    let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), batches));
+    Rows { query_id, schema, stream }
+}

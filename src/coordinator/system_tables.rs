@@ -1,0 +1,115 @@
+//! The schema `system`: what the server knows of itself, as tables.
+//!
+//! `system.queries`: running and recent queries. `system.workers`: members of the cluster. Each use is a snapshot
+//! taken at planning; scans of these tables always run on the coordinator.
+
+use super::membership::Members;
+use super::query::{Queries, QueryInfo};
+use arrow::array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use async_trait::async_trait;
+use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
+use datafusion::common::Result;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const TABLES: [&str; 2] = ["queries", "workers"];
+
+/// The schema's provider.
+pub(super) struct SystemSchema {
+    pub queries: Arc<Queries>,
+    pub members: Arc<Members>,
+}
+
+impl fmt::Debug for SystemSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SystemSchema")
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for SystemSchema {
+    fn table_names(&self) -> Vec<String> {
+        TABLES.iter().map(|name| (*name).to_string()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let batch = match name {
+            "queries" => queries(&self.queries.list())?,
+            "workers" => workers(&self.members)?,
+            _ => return Ok(None),
+        };
+        Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        TABLES.contains(&name)
+    }
+}
+
+fn text<T: Into<String>>(values: impl Iterator<Item = T>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(values.map(Into::into)))
+}
+
+fn bigint(values: impl Iterator<Item = u64>) -> ArrayRef {
+    // Counts and bytes beyond i64 do not occur.
+    Arc::new(Int64Array::from_iter_values(values.map(|n| i64::try_from(n).unwrap_or(i64::MAX))))
+}
+
+fn seconds(values: impl Iterator<Item = f64>) -> ArrayRef {
+    Arc::new(Float64Array::from_iter_values(values))
+}
+
+fn queries(list: &[QueryInfo]) -> Result<RecordBatch> {
+    let micros = |time: SystemTime| {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_micros()).unwrap_or_default()
+    };
+    let started = list.iter().map(|query| micros(query.started));
+    let started = TimestampMicrosecondArray::from_iter_values(started).with_timezone("UTC");
+    let pids = list.iter().map(|query| query.session_pid);
+    let errors: StringArray = list.iter().map(|query| query.error.clone()).collect();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("query_id", text(list.iter().map(|query| query.id.to_string()))),
+        ("state", text(list.iter().map(|query| query.state.name()))),
+        ("user", text(list.iter().map(|query| query.user.as_str()))),
+        ("frontend", text(list.iter().map(|query| query.frontend))),
+        ("pid", Arc::new(Int32Array::from_iter_values(pids))),
+        ("started", Arc::new(started)),
+        ("planning_seconds", seconds(list.iter().map(|query| query.planning.as_secs_f64()))),
+        ("elapsed_seconds", seconds(list.iter().map(|query| query.elapsed.as_secs_f64()))),
+        ("rows", bigint(list.iter().map(|query| query.n_rows))),
+        ("attempts", bigint(list.iter().map(|query| u64::from(query.attempts)))),
+        ("placement", text(list.iter().map(|query| query.placement.as_str()))),
+        ("error", Arc::new(errors)),
+        ("sql", text(list.iter().map(|query| query.sql.as_str()))),
+    ];
+    Ok(RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, name == "error")),
+    )?)
+}
+
+fn workers(members: &Members) -> Result<RecordBatch> {
+    let list = members.list();
+    let beats = || list.iter().map(|(member, _)| &member.heartbeat);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("url", text(beats().map(|beat| beat.url.as_str()))),
+        ("state", text(list.iter().map(|(_, state)| *state))),
+        ("pid", bigint(beats().map(|beat| u64::from(beat.pid)))),
+        ("version", text(beats().map(|beat| beat.version.as_str()))),
+        ("threads", bigint(beats().map(|beat| beat.n_threads as u64))),
+        ("tasks", bigint(beats().map(|beat| beat.n_tasks as u64))),
+        ("memory_reserved_bytes", bigint(beats().map(|beat| beat.memory_reserved_bytes))),
+        ("memory_limit_bytes", bigint(beats().map(|beat| beat.memory_limit_bytes))),
+        (
+            "silent_seconds",
+            seconds(list.iter().map(|(member, _)| member.seen.elapsed().as_secs_f64())),
+        ),
+    ];
+    Ok(RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, false)),
+    )?)
+}

@@ -1,0 +1,145 @@
+//! The role that runs tasks for a coordinator. It keeps nothing between tasks but caches.
+//!
+//! [`run`] serves datafusion-distributed's worker service, announces itself ([`register`]) and counts its open task
+//! streams ([`in_flight`]), so that a drain can wait for them.
+
+mod in_flight;
+mod register;
+
+use crate::cluster::Channels;
+use crate::config::Config;
+use crate::engine;
+use crate::error::{Error, Result};
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion_distributed::{DistributedExt, Worker, WorkerQueryContext};
+use in_flight::{InFlight, InFlightLayer};
+use register::{Announcement, Registration};
+use saltlake_sql::settings::SaltlakeOptions;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tracing::{info, warn};
+use url::Url;
+
+/// How long a draining worker keeps serving after its last stream closed: consumers of a running query connect late.
+const QUIET_TIME: Duration = Duration::from_millis(500);
+
+/// Silence on a connection after which a ping is sent, and how long its answer may take.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs a worker until `shutdown`, then drains: no new queries, running tasks finish.
+///
+/// `on_ready` is called once the coordinator has accepted it.
+///
+/// # Errors
+/// When the coordinator's address is not valid, the coordinator refuses this version, or serving fails.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    on_ready: impl FnOnce() -> Result<()> + Send,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let settings = &config.worker;
+    let address = listener.local_addr().map_err(|source| Error::Io {
+        action: "cannot read the worker's own address".to_string(),
+        source,
+    })?;
+    let advertised = match settings.advertise.as_str() {
+        "" => format!("http://{address}"),
+        url => url.to_string(),
+    };
+    let url = parse_url("worker.advertise", &advertised)?;
+    let memory_limit_bytes = settings.memory_limit_bytes();
+    let runtime = engine::runtime(&config.storage, memory_limit_bytes, &settings.spill_dir)?;
+    let in_flight = InFlight::default();
+    let registration = Registration::start(Announcement {
+        coordinator: parse_url("worker.coordinator", &settings.coordinator)?,
+        url: url.clone(),
+        interval: *settings.heartbeat_interval,
+        n_threads: settings.thread_count(),
+        memory_limit_bytes: memory_limit_bytes as u64,
+        runtime: Arc::clone(&runtime),
+        in_flight: in_flight.clone(),
+    })?;
+    let stop = CancellationToken::new();
+    let connect_timeout = *config.coordinator.worker_connect_timeout;
+    let service = service(runtime, Channels::new(connect_timeout));
+    let mut server = SpawnedTask::spawn(serve(listener, service, in_flight.clone(), stop.clone()));
+    tokio::select! {
+        accepted = registration.accepted() => accepted?,
+        () = shutdown.cancelled() => {}
+        ended = &mut server => return ended.map_err(|error| Error::Internal { message: error.to_string() })?,
+    }
+    on_ready()?;
+    info!(%url, "worker ready");
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        ended = &mut server => return ended.map_err(|error| Error::Internal { message: error.to_string() })?,
+    }
+    registration.drain();
+    info!(n_tasks = in_flight.count(), "worker draining");
+    if !in_flight.wait_quiet(QUIET_TIME, *settings.drain_timeout).await {
+        warn!(n_tasks = in_flight.count(), "drain time is over, running tasks are ended");
+    }
+    registration.leave().await;
+    stop.cancel();
+    Ok(())
+}
+
+/// Builds the service that runs tasks.
+fn service(runtime: Arc<RuntimeEnv>, channels: Channels) -> Worker {
+    let build = move |context: WorkerQueryContext| {
+        let channels = channels.clone();
+        async move { session_state(context, channels) }
+    };
+    Worker::from_session_builder(build)
+        .with_runtime_env(runtime)
+        .with_version(env!("CARGO_PKG_VERSION"))
+}
+
+/// Builds the state of one task. DataFusion's own options do not travel with a query, so those that matter to a task
+/// come in ours.
+fn session_state(
+    mut context: WorkerQueryContext,
+    channels: Channels,
+) -> Result<SessionState, DataFusionError> {
+    let mut config = context.builder.config().take().unwrap_or_default();
+    config.set_distributed_option_extension_from_headers::<SaltlakeOptions>(&context.headers)?;
+    engine::apply_task_options(&mut config);
+    config.set_distributed_channel_resolver(channels);
+    Ok(context.builder.with_config(config).build())
+}
+
+async fn serve(
+    listener: TcpListener,
+    worker: Worker,
+    in_flight: InFlight,
+    stop: CancellationToken,
+) -> Result<()> {
+    Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .layer(InFlightLayer(in_flight))
+        .add_service(worker.into_worker_server())
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
+        .await
+        .map_err(|error| Error::Io {
+            action: "the worker's listener failed".to_string(),
+            source: std::io::Error::other(error),
+        })
+}
+
+fn parse_url(key: &str, text: &str) -> Result<Url> {
+    Url::parse(text).ok().filter(Url::has_host).ok_or_else(|| Error::Config {
+        message: format!("{key} is not a URL: \"{text}\""),
+        hint: Some("write it as http://host:port".to_string()),
+    })
+}
