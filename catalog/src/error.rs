@@ -5,6 +5,7 @@
 
 use datafusion::error::DataFusionError;
 use object_store::path::Path;
+use std::error::Error as StdError;
 use std::sync::Arc;
 
 /// Result of catalog operations.
@@ -133,19 +134,7 @@ pub enum Error {
 impl Error {
     /// Returns the catalog error inside an engine error, when there is one.
     pub fn find(error: &DataFusionError) -> Option<&Self> {
-        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-        while let Some(current) = next {
-            if let Some(found) = current.downcast_ref::<Self>() {
-                return Some(found);
-            }
-            if let Some(DataFusionError::External(inner)) = current.downcast_ref()
-                && let Some(found) = inner.downcast_ref::<Self>()
-            {
-                return Some(found);
-            }
-            next = current.source();
-        }
-        None
+        chain(error).find_map(|e| e.downcast_ref::<Self>())
     }
 
     /// Turns the failure to read one data file into an error that names the file.
@@ -153,29 +142,50 @@ impl Error {
         if let Some(found) = Self::find(&error) {
             return found.clone();
         }
-        match error.find_root() {
-            DataFusionError::ParquetError(_) | DataFusionError::ArrowError(_, _) => {
-                Self::CorruptFile { path: path.to_string(), message: first_line(&error) }
-            }
-            _ => Self::from(error),
+        let from_store = chain(&error).any(|e| e.is::<object_store::Error>());
+        let from_format = matches!(
+            error.find_root(),
+            DataFusionError::ParquetError(_) | DataFusionError::ArrowError(..)
+        );
+        if chain(&error).any(is_broken_content) || (from_format && !from_store) {
+            return Self::CorruptFile { path: path.to_string(), message: first_line(&error) };
         }
+        Self::from(error)
     }
 
     /// Returns whether a file was gone when we came to read it.
     pub(crate) fn is_file_gone(error: &DataFusionError) -> bool {
-        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-        while let Some(current) = next {
-            if matches!(
-                current.downcast_ref::<object_store::Error>(),
-                Some(object_store::Error::NotFound { .. })
-            ) {
-                return true;
-            }
-            next = current.source();
-        }
-        matches!(error.find_root(), DataFusionError::ObjectStore(inner)
-            if matches!(**inner, object_store::Error::NotFound { .. }))
+        chain(error).any(|e| {
+            let error = e.downcast_ref::<object_store::Error>();
+            matches!(error, Some(object_store::Error::NotFound { .. }))
+        })
     }
+}
+
+/// The error and what caused it, outermost first. Boxed and shared causes are looked into.
+fn chain<'a>(error: &'a DataFusionError) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let first: &(dyn StdError + 'static) = error;
+    std::iter::successors(Some(first), |current: &&'a (dyn StdError + 'static)| {
+        match (*current).downcast_ref::<DataFusionError>() {
+            // The source of these would be the box itself, which is no error that can be downcast.
+            Some(DataFusionError::External(inner)) => {
+                let inner: &(dyn StdError + 'static) = inner.as_ref();
+                Some(inner)
+            }
+            Some(DataFusionError::ObjectStore(inner)) => {
+                let inner: &(dyn StdError + 'static) = inner.as_ref();
+                Some(inner)
+            }
+            _ => (*current).source(),
+        }
+    })
+}
+
+/// What decompressors say about bytes they cannot read.
+fn is_broken_content(error: &(dyn StdError + 'static)) -> bool {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|e| matches!(e.kind(), InvalidData | InvalidInput | UnexpectedEof))
 }
 
 fn first_line(error: &DataFusionError) -> String {

@@ -28,6 +28,9 @@ mod similar;
 mod table;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use definitions::{Column, ExternalTable, View};
 pub use error::{Error, Result};
 pub use format::FileKind;
