@@ -9,6 +9,7 @@
 //!                   ├─> view          asks the SQL planner, through a trait
 //!                   └─> table ─┬─> listing   files of one table, now
 //!                              ├─> schema    columns of files, merged
+//!                              ├─> pruning   files that cannot hold a wanted row
 //!                              └─> cache     columns and statistics of unchanged files
 //! ```
 
@@ -22,6 +23,7 @@ mod format;
 mod lake;
 mod listing;
 mod location;
+mod pruning;
 mod registry;
 mod schema;
 mod similar;

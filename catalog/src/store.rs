@@ -9,17 +9,16 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{ObjectStore, RetryConfig};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-/// How long a connect to an object store may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Retries are ended after this time, so that a query over a dead store fails instead of hanging.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Retries of a request, and the time after which none is begun, so that a query over a dead store fails in seconds.
+const MAX_RETRIES: usize = 5;
+const RETRY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How object stores are reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,14 +87,15 @@ impl Stores {
 
     fn open_s3(&self, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
         let s3 = &self.options.s3;
-        let mut builder = AmazonS3Builder::from_env()
-            .with_bucket_name(bucket)
-            .with_retry(RetryConfig { retry_timeout: RETRY_TIMEOUT, ..Default::default() });
-        let mut client = ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT);
-        if s3.allow_http.unwrap_or_else(environment_allows_http) {
-            client = client.with_allow_http(true);
+        let retry = RetryConfig {
+            max_retries: MAX_RETRIES,
+            retry_timeout: RETRY_TIMEOUT,
+            ..Default::default()
+        };
+        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
+        if let Some(allow_http) = s3.allow_http {
+            builder = builder.with_allow_http(allow_http);
         }
-        builder = builder.with_client_options(client);
         if let Some(endpoint) = &s3.endpoint {
             builder = builder.with_endpoint(endpoint);
         }
@@ -116,12 +116,6 @@ impl Stores {
         }
         Ok(Arc::new(builder.build()?))
     }
-}
-
-/// Client options replace what the builder read from the environment, so this one variable is read again.
-fn environment_allows_http() -> bool {
-    std::env::var_os("AWS_ALLOW_HTTP")
-        .is_some_and(|value| value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("1"))
 }
 
 fn key_of(url: &Url) -> String {

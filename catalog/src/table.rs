@@ -10,16 +10,17 @@ use crate::cache::{Caches, FileFacts, FileKey, ListingKey};
 use crate::error::{Error, Result};
 use crate::format::{FileFlavor, FileKind, reader};
 use crate::listing::{ListedFile, Listing, ListingRequest, list};
+use crate::pruning;
 use crate::schema::infer::infer_file;
 use crate::schema::merge::merge;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{DFSchema, Statistics, project_schema};
+use datafusion::common::{Statistics, project_schema};
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::listing::helpers::{expr_applicable_for_cols, filter_partitioned_file};
+use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchemaBuilder;
@@ -148,24 +149,14 @@ impl LakeTable {
         self.partition_fields.iter().map(|field| field.name().as_str()).collect()
     }
 
-    /// Drops the files that no row of can pass the filters on partition columns.
-    fn partitioned_files(
-        &self,
-        listing: &Listing,
-        filters: &[Expr],
-    ) -> Result<Vec<PartitionedFile>, DataFusionError> {
+    fn partitioned_files(&self, listing: &Listing) -> Result<Vec<PartitionedFile>> {
         let types: Vec<DataType> =
             self.partition_fields.iter().map(|field| field.data_type().clone()).collect();
-        let schema =
-            DFSchema::from_unqualified_fields(self.partition_fields.clone(), Default::default())?;
-        let mut files = vec![];
-        for listed in &listing.files {
+        let file = |listed: &ListedFile| {
             let values = listed.typed_partition_values(&listing.partition_keys, &types)?;
-            let file =
-                PartitionedFile::new_from_meta(listed.meta.clone()).with_partition_values(values);
-            files.extend(filter_partitioned_file(file, filters, &schema)?);
-        }
-        Ok(files)
+            Ok(PartitionedFile::new_from_meta(listed.meta.clone()).with_partition_values(values))
+        };
+        listing.files.iter().map(file).collect()
     }
 
     /// Adds what the footers say. Files that vanished since the listing are left out.
@@ -219,22 +210,44 @@ impl LakeTable {
         session: &dyn Session,
         listing: &Listing,
         format: &Arc<dyn FileFormat>,
-        partition_filters: &[Expr],
+        filters: &ScanFilters,
         limit: Option<usize>,
     ) -> Result<(Vec<PartitionedFile>, bool), DataFusionError> {
-        let files = self.partitioned_files(listing, partition_filters)?;
+        let props = session.execution_props();
+        let files = self.partitioned_files(listing)?;
+        let files =
+            pruning::by_partition(files, &self.partition_fields, &filters.partition, props)?;
         let has_facts = listing.flavor.is_some_and(|flavor| flavor.kind == FileKind::Parquet);
         if !has_facts || !session.config().collect_statistics() {
             let unknown = Arc::new(Statistics::new_unknown(&self.file_schema));
             let attach = |file: PartitionedFile| file.with_statistics(Arc::clone(&unknown));
             return Ok((files.into_iter().map(attach).collect(), false));
         }
-        let mut files = self.with_facts(session, format, files).await?;
+        let files = self.with_facts(session, format, files).await?;
+        let mut files = pruning::by_statistics(files, &self.table_schema, &filters.other, props);
         let needed = limit.and_then(|limit| n_files_for(&files, limit)).unwrap_or(files.len());
         let is_cut = needed < files.len();
         files.truncate(needed);
         Ok((files, is_cut))
     }
+
+    fn split_filters(&self, filters: &[Expr]) -> ScanFilters {
+        let names = self.partition_names();
+        let (partition, other) =
+            filters.iter().cloned().partition(|filter| is_partition_filter(&names, filter));
+        ScanFilters { partition, other }
+    }
+}
+
+/// The filters of a scan.
+struct ScanFilters {
+    /// Those that read partition columns only.
+    partition: Vec<Expr>,
+    other: Vec<Expr>,
+}
+
+fn is_partition_filter(partition_names: &[&str], filter: &Expr) -> bool {
+    !partition_names.is_empty() && expr_applicable_for_cols(partition_names, filter)
 }
 
 #[async_trait]
@@ -254,13 +267,8 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let names = self.partition_names();
-        let is_partition_filter =
-            |filter: &&Expr| !names.is_empty() && expr_applicable_for_cols(&names, filter);
-        let (partition_filters, other_filters): (Vec<_>, Vec<_>) =
-            filters.iter().partition(is_partition_filter);
-        let partition_filters: Vec<Expr> = partition_filters.into_iter().cloned().collect();
-        let file_limit = limit.filter(|_| other_filters.is_empty());
+        let filters = self.split_filters(filters);
+        let file_limit = limit.filter(|_| filters.other.is_empty());
 
         let listing = self.listing().await?;
         let empty = || -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
@@ -270,7 +278,7 @@ impl TableProvider for LakeTable {
         let Some(flavor) = listing.flavor else { return empty() };
         let format = reader(flavor, &self.source.options, session.default_table_options())?;
         let (files, is_cut) =
-            self.files_for_scan(session, &listing, &format, &partition_filters, file_limit).await?;
+            self.files_for_scan(session, &listing, &format, &filters, file_limit).await?;
         if files.is_empty() {
             return empty();
         }
@@ -298,7 +306,7 @@ impl TableProvider for LakeTable {
     ) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
         let names = self.partition_names();
         let support = |filter: &&Expr| {
-            if !names.is_empty() && expr_applicable_for_cols(&names, filter) {
+            if is_partition_filter(&names, filter) {
                 TableProviderFilterPushDown::Exact
             } else {
                 TableProviderFilterPushDown::Inexact

@@ -82,6 +82,23 @@ async fn statistics_answer_without_a_scan_and_prune_row_groups() {
 }
 
 #[tokio::test]
+async fn files_that_statistics_rule_out_are_not_in_the_plan() {
+    let lake = TestLake::new().await;
+    lake.parquet("t/a.parquet", &numbers(0..10));
+    lake.parquet("t/b.parquet", &numbers(10..20));
+    lake.parquet("t/c.parquet", &batch!(("n", Int64, [30]), ("s", Utf8, ["x"])).unwrap());
+    let plan = physical(&lake, "SELECT n FROM t WHERE n > 5 AND n < 8").await;
+    assert!(plan.contains("a.parquet") && !plan.contains("b.parquet"), "{plan}");
+    assert!(!plan.contains("c.parquet"), "{plan}");
+    lake.check("SELECT n FROM t WHERE n IN (7, 30) ORDER BY n", "7\n30").await;
+    lake.check("SELECT n FROM t WHERE s = 'x'", "30").await;
+    lake.check("SELECT count(*) FROM t WHERE s IS NULL", "20").await;
+    lake.check("SELECT count(*) FROM t WHERE n > 100", "0").await;
+    lake.check("SELECT n FROM t WHERE n = (SELECT max(n) FROM t)", "30").await;
+    lake.check("SELECT count(*) FROM (SELECT n FROM t WHERE n >= 10 LIMIT 3)", "3").await;
+}
+
+#[tokio::test]
 async fn columns_are_merged_by_name_and_widened() {
     let lake = TestLake::new().await;
     let narrow = batch!(("a", Int32, [1, 2]), ("b", Utf8, ["x", "y"])).unwrap();
