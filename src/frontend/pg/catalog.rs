@@ -1,45 +1,79 @@
 //! `pg_catalog`: what PostgreSQL clients ask a server about itself.
 //!
 //! One [`Catalog`] belongs to one connection. It brings a schema of tables and a set of functions to the session and
-//! rewrites statements that use what DataFusion cannot plan.
+//! rewrites statements that use what DataFusion cannot plan. Everything is read from the lake when it is asked for:
+//! the catalog keeps nothing but the names it listed last.
 
-use crate::coordinator::{Coordinator, Session};
+mod functions;
+mod oid;
+mod provider;
+mod rewrite;
+mod rows;
+mod snapshot;
+mod tables;
+
+use crate::coordinator::Session;
 use crate::error::Result;
 use datafusion::catalog::SchemaProvider;
 use datafusion::logical_expr::ScalarUDF;
+use functions::Context;
+use provider::{PgCatalogSchema, Source};
+use saltlake_catalog::Lake;
 use saltlake_sql::parse::Statement;
+use snapshot::{Latest, Snapshot};
 use std::sync::{Arc, OnceLock};
 
 /// The catalog as one client sees it.
 pub struct Catalog {
-    coordinator: Arc<Coordinator>,
-    user: String,
-    pid: OnceLock<i32>,
+    source: Arc<Source>,
+    context: Arc<Context>,
 }
 
 impl Catalog {
     /// Creates the catalog of a client that logged in as `user`.
-    pub fn new(coordinator: Arc<Coordinator>, user: &str) -> Arc<Self> {
-        Arc::new(Self { coordinator, user: user.to_string(), pid: OnceLock::new() })
+    pub fn new(lake: Arc<Lake>, user: &str) -> Arc<Self> {
+        let latest = Arc::new(Latest::default());
+        let database = lake.catalog_name().to_string();
+        let context = Context {
+            user: user.to_string(),
+            database,
+            latest: Arc::clone(&latest),
+            session: OnceLock::new(),
+        };
+        let source = Source { lake, user: user.to_string(), latest };
+        Arc::new(Self { source: Arc::new(source), context: Arc::new(context) })
     }
 
     /// Tells the catalog whose it is; the session opens only after its schemas exist.
-    pub fn attach(&self, session: &Session) {
-        let _ = self.pid.set(session.pid());
+    pub fn attach(&self, session: &Arc<Session>) {
+        // A catalog has one session, so a second call has nothing to add.
+        let _ = self.context.session.set(Arc::downgrade(session));
     }
 
     /// Returns the schemas to add to the session.
     pub fn schemas(&self) -> Vec<(String, Arc<dyn SchemaProvider>)> {
-        Vec::new()
+        let schema = PgCatalogSchema::new(Arc::clone(&self.source));
+        vec![("pg_catalog".to_string(), Arc::new(schema))]
     }
 
     /// Returns the functions to add to the session.
     pub fn functions(&self) -> Vec<Arc<ScalarUDF>> {
-        Vec::new()
+        functions::all(&self.context)
     }
 
-    /// Rewrites a statement that touches `pg_catalog`; any other stays as it is.
-    pub fn rewrite(&self, statement: Statement) -> Result<Statement> {
+    /// Rewrites a statement that touches `pg_catalog` and lists the lake for its functions; others stay as they are.
+    ///
+    /// # Errors
+    /// When the lake cannot be listed.
+    pub async fn rewrite(&self, mut statement: Statement) -> Result<Statement> {
+        if rewrite::rewrite(&mut statement.ast) {
+            let with_definitions = statement.sql.contains("pg_get_viewdef");
+            let snapshot = Snapshot::read(&self.source.lake, with_definitions).await?;
+            self.source.latest.set(snapshot);
+        }
         Ok(statement)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,7 +194,7 @@ impl Connection {
         if let Some(local) = local {
             return self.run_local(&local).await;
         }
-        let statement = self.catalog.rewrite(statement)?;
+        let statement = self.rewrite(statement).await?;
         let prepared = self.prepare(&statement).await?;
         match self.run(&prepared, Vec::new()).await? {
             Outcome::Done { tag } => self.socket.put(&CommandComplete::new(tag)),
@@ -224,6 +224,12 @@ impl Connection {
             return Err(Failure::aborted_transaction().into());
         }
         Ok(())
+    }
+
+    /// Makes a statement over `pg_catalog` one that can be planned.
+    pub(super) async fn rewrite(&mut self, statement: Statement) -> Result<Statement, Interrupt> {
+        let catalog = Arc::clone(&self.catalog);
+        self.unless_gone(async move { catalog.rewrite(statement).await }).await
     }
 
     /// Plans a statement; a client that leaves meanwhile stops the planning.

@@ -98,7 +98,7 @@ impl Connection {
         if let Some(local) = local {
             return Ok(PreparedStatement { kind: Kind::Local(local), parameters: Vec::new() });
         }
-        let statement = self.catalog.rewrite(statement)?;
+        let statement = self.rewrite(statement).await?;
         let typed = params::declare(statement, oids)?;
         let prepared = self.prepare(&typed).await?;
         let parameters = params::merge(oids, &prepared.parameters);

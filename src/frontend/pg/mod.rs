@@ -158,7 +158,7 @@ impl Door {
             Err(Interrupt::Failed(failure)) => return refuse(socket, &failure).await,
             Err(Interrupt::Gone(_)) => return,
         };
-        if let Err(Interrupt::Failed(failure)) = startup::configure(&session, &startup).await {
+        if let Err(Interrupt::Failed(failure)) = startup::configure(&session, &startup) {
             return refuse(socket, &failure).await;
         }
         match startup::greet(&mut socket, &startup, &session) {

@@ -103,7 +103,7 @@ pub fn open_session(
         let message = "no PostgreSQL user name specified in startup packet";
         return Err(Failure::new(Severity::Fatal, "28000", message).into());
     }
-    let catalog = Catalog::new(Arc::clone(coordinator), &user);
+    let catalog = Catalog::new(Arc::clone(coordinator.lake()), &user);
     let options = SessionOptions {
         user: user.clone(),
         database: database_of(&parameter("database"), &user),
@@ -123,17 +123,14 @@ pub fn open_session(
 /// # Errors
 /// When a value is refused. A setting the session does not have is passed over: drivers send some that only say how
 /// PostgreSQL itself should print.
-pub async fn configure(session: &Session, startup: &Startup) -> Result<(), Interrupt> {
-    const NOT_SETTINGS: [&str; 6] =
-        ["user", "database", "application_name", "replication", "client_encoding", "options"];
+pub fn configure(session: &Session, startup: &Startup) -> Result<(), Interrupt> {
+    const NOT_SETTINGS: [&str; 5] =
+        ["user", "database", "application_name", "replication", "options"];
     for (name, value) in &startup.parameters {
-        let is_name =
-            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
-        if NOT_SETTINGS.contains(&name.as_str()) || name.starts_with("_pq_.") || !is_name {
+        if NOT_SETTINGS.contains(&name.as_str()) || name.starts_with("_pq_.") {
             continue;
         }
-        let statement = format!("SET {name} = '{}'", value.replace('\'', "''"));
-        match session.execute(&statement).await {
+        match session.set_start(name, value) {
             Err(error) if error.report().sqlstate != UNKNOWN_SETTING => return Err(fatal(error)),
             _ => {}
         }

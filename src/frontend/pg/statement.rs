@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn check(sql: &str, expected: Option<Local>) {
-        let statements = saltlake_sql::parse::parse(sql).unwrap();
+        let statements = saltlake_sql::parse::parse(sql, Default::default()).unwrap();
         assert_eq!(local(&statements[0].ast), expected, "{sql}");
     }
 

@@ -109,7 +109,8 @@ fn wrong_count_is_a_protocol_violation() {
 
 #[test]
 fn declared_types_reach_the_plan_as_casts() {
-    let statement = saltlake_sql::parse::parse("SELECT $1, $2").unwrap().remove(0);
+    let statement =
+        saltlake_sql::parse::parse("SELECT $1, $2", Default::default()).unwrap().remove(0);
     let statement = declare(statement, &[23, 0]).unwrap();
     assert_eq!(statement.ast.to_string(), "SELECT CAST($1 AS INTEGER), $2");
 }

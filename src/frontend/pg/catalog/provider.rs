@@ -1,0 +1,137 @@
+//! `pg_catalog` as DataFusion sees it: a schema of tables whose rows are made when they are scanned.
+//!
+//! Equality filters on a column reach the scan, so asking for one relation's columns loads one relation.
+
+use super::rows::{self, Wanted};
+use super::snapshot::{Latest, Snapshot};
+use super::tables::{TABLES, Table};
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{SchemaProvider, Session, TableProvider};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType,
+};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::scalar::ScalarValue;
+use saltlake_catalog::Lake;
+use std::fmt;
+use std::sync::Arc;
+
+/// What every table of one connection's catalog needs.
+pub struct Source {
+    /// What is shown.
+    pub lake: Arc<Lake>,
+    /// Who asks; owns everything that is shown.
+    pub user: String,
+    /// Refreshed by every scan.
+    pub latest: Arc<Latest>,
+}
+
+/// The schema `pg_catalog`.
+pub struct PgCatalogSchema {
+    source: Arc<Source>,
+}
+
+impl PgCatalogSchema {
+    /// Creates the schema.
+    pub fn new(source: Arc<Source>) -> Self {
+        Self { source }
+    }
+}
+
+impl fmt::Debug for PgCatalogSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PgCatalogSchema")
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for PgCatalogSchema {
+    fn table_names(&self) -> Vec<String> {
+        TABLES.keys().map(|name| (*name).to_string()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(TABLES.get(name).map(|table| {
+            let source = Arc::clone(&self.source);
+            Arc::new(CatalogTable { table, schema: table.schema(), source }) as Arc<_>
+        }))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        TABLES.contains_key(name)
+    }
+}
+
+struct CatalogTable {
+    table: &'static Table,
+    schema: SchemaRef,
+    source: Arc<Source>,
+}
+
+impl fmt::Debug for CatalogTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CatalogTable").field(&self.table.name).finish()
+    }
+}
+
+#[async_trait]
+impl TableProvider for CatalogTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        if self.table.kind == "v" { TableType::View } else { TableType::Base }
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let lake = &self.source.lake;
+        let (latest, user) = (&self.source.latest, &self.source.user);
+        if rows::FILLED.contains(&self.table.name) {
+            let had_definitions = latest.get().relations.values().any(|o| o.definition.is_some());
+            latest.set(Snapshot::read(lake, had_definitions).await?);
+        }
+        let batch = rows::read(self.table, &self.schema, &wanted(filters), lake, user).await?;
+        let schema = Arc::clone(&self.schema);
+        Ok(MemorySourceConfig::try_new_exec(&[vec![batch]], schema, projection.cloned())?)
+    }
+}
+
+/// Reads `column = literal` filters; what it does not understand only costs rows that are filtered later.
+fn wanted(filters: &[Expr]) -> Wanted {
+    let mut wanted = Wanted::default();
+    for filter in filters {
+        if let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter
+            && let Some((column, value)) = column_and_literal(left, right)
+        {
+            wanted.equals.insert(column, value);
+        }
+    }
+    wanted
+}
+
+fn column_and_literal(left: &Expr, right: &Expr) -> Option<(String, ScalarValue)> {
+    match (left, right) {
+        (Expr::Column(column), Expr::Literal(value, _))
+        | (Expr::Literal(value, _), Expr::Column(column)) => {
+            Some((column.name.clone(), value.clone()))
+        }
+        _ => None,
+    }
+}

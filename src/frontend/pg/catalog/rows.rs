@@ -1,0 +1,460 @@
+//! Rows of the `pg_catalog` tables that have any here, built anew for each use.
+//!
+//! A row names only the columns that differ from the default of their type (zero, false, empty text, null), which is
+//! what PostgreSQL's own bootstrap data does. Values come from the lake, never from a copy of it.
+
+use super::oid;
+use super::tables::{Column, TABLES, Table};
+use crate::frontend::pg::types::{self, ColumnType, PgType, TYPES};
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::error::Result;
+use datafusion::scalar::ScalarValue;
+use saltlake_catalog::{Lake, Relation, RelationKind};
+use std::collections::BTreeMap;
+
+/// Equality filters on OID or name columns, as far as a query has them.
+#[derive(Debug, Default, Clone)]
+pub struct Wanted {
+    /// Column name to the only value asked for.
+    pub equals: BTreeMap<String, ScalarValue>,
+}
+
+impl Wanted {
+    fn allows_oid(&self, column: &str, oid: i64) -> bool {
+        match self.equals.get(column) {
+            Some(ScalarValue::Int64(Some(wanted))) => *wanted == oid,
+            _ => true,
+        }
+    }
+}
+
+/// A row under construction: column name to value.
+type Row = Vec<(&'static str, ScalarValue)>;
+
+/// Names of the tables that may have rows.
+pub const FILLED: [&str; 14] = [
+    "pg_am",
+    "pg_attribute",
+    "pg_class",
+    "pg_database",
+    "pg_description",
+    "pg_language",
+    "pg_namespace",
+    "pg_roles",
+    "pg_settings",
+    "pg_tables",
+    "pg_tablespace",
+    "pg_type",
+    "pg_user",
+    "pg_views",
+];
+
+/// Returns the rows of a table; tables outside [`FILLED`] have none.
+///
+/// # Errors
+/// When the lake cannot be read.
+pub async fn read(
+    table: &Table,
+    schema: &SchemaRef,
+    wanted: &Wanted,
+    lake: &Lake,
+    user: &str,
+) -> Result<RecordBatch> {
+    let rows = match table.name {
+        "pg_am" => vec![access_method()],
+        "pg_attribute" => attributes(wanted, lake).await?,
+        "pg_class" => classes(wanted, lake).await?,
+        "pg_database" => vec![database(lake.catalog_name())],
+        "pg_description" => descriptions(lake).await?,
+        "pg_language" => vec![language()],
+        "pg_namespace" => namespaces(lake).await?,
+        "pg_roles" => vec![role(user)],
+        "pg_user" => vec![role_of_user(user)],
+        "pg_settings" => settings(),
+        "pg_tables" => tables(lake).await?,
+        "pg_tablespace" => tablespaces(),
+        "pg_type" => all_types(),
+        "pg_views" => views(lake).await?,
+        _ => Vec::new(),
+    };
+    batch(table, schema, &rows)
+}
+
+fn text(value: &str) -> ScalarValue {
+    ScalarValue::from(value)
+}
+
+fn int(value: i64) -> ScalarValue {
+    ScalarValue::from(value)
+}
+
+fn yes() -> ScalarValue {
+    ScalarValue::from(true)
+}
+
+fn access_method() -> Row {
+    vec![("oid", int(oid::ACCESS_METHOD)), ("amname", text("lake")), ("amtype", text("t"))]
+}
+
+fn language() -> Row {
+    let owner = ("lanowner", int(oid::OWNER));
+    vec![("oid", int(14)), ("lanname", text("sql")), owner, ("lanpltrusted", yes())]
+}
+
+fn database(name: &str) -> Row {
+    vec![
+        ("oid", int(oid::database(name))),
+        ("datname", text(name)),
+        ("datdba", int(oid::OWNER)),
+        ("encoding", int(6)),
+        ("datlocprovider", text("c")),
+        ("datallowconn", yes()),
+        ("datconnlimit", int(-1)),
+        ("dattablespace", int(oid::TABLESPACE)),
+        ("datcollate", text("C.UTF-8")),
+        ("datctype", text("C.UTF-8")),
+    ]
+}
+
+fn role(user: &str) -> Row {
+    vec![
+        ("oid", int(oid::OWNER)),
+        ("rolname", text(user)),
+        ("rolinherit", yes()),
+        ("rolcanlogin", yes()),
+        ("rolconnlimit", int(-1)),
+    ]
+}
+
+fn role_of_user(user: &str) -> Row {
+    vec![("usename", text(user)), ("usesysid", int(oid::OWNER))]
+}
+
+fn tablespaces() -> Vec<Row> {
+    let tablespace =
+        |oid, name| vec![("oid", int(oid)), ("spcname", text(name)), ("spcowner", int(oid::OWNER))];
+    vec![tablespace(oid::TABLESPACE, "pg_default"), tablespace(1664, "pg_global")]
+}
+
+/// The settings drivers and tools look up here; `SHOW` has them all.
+fn settings() -> Vec<Row> {
+    let setting = |name, value, description| {
+        vec![
+            ("name", text(name)),
+            ("setting", text(value)),
+            ("category", text("Preset Options")),
+            ("short_desc", text(description)),
+            ("context", text("internal")),
+            ("vartype", text("string")),
+            ("source", text("default")),
+        ]
+    };
+    vec![
+        setting("server_version", "15.0", "Shows the server version."),
+        setting("server_version_num", "150000", "Shows the server version as an integer."),
+        setting("server_encoding", "UTF8", "Shows the server's character set."),
+        setting("max_identifier_length", "63", "Shows the maximum identifier length."),
+        setting("max_index_keys", "32", "Shows the maximum number of index keys."),
+        setting("integer_datetimes", "on", "Shows whether datetimes are integer based."),
+    ]
+}
+
+async fn namespaces(lake: &Lake) -> Result<Vec<Row>> {
+    let mut names = lake.schemas().await?;
+    for fixed in ["public", "pg_catalog", "information_schema"] {
+        if !names.iter().any(|name| name == fixed) {
+            names.push(fixed.to_string());
+        }
+    }
+    let row = |name: &String| {
+        vec![
+            ("oid", int(oid::schema(name))),
+            ("nspname", text(name)),
+            ("nspowner", int(oid::OWNER)),
+        ]
+    };
+    Ok(names.iter().map(row).collect())
+}
+
+async fn descriptions(lake: &Lake) -> Result<Vec<Row>> {
+    let relations = lake.relations().await?;
+    let commented = relations.iter().filter_map(|relation| {
+        let comment = relation.comment.as_deref()?;
+        Some(vec![
+            ("objoid", int(oid::relation(&relation.schema, &relation.name))),
+            ("classoid", int(TABLES["pg_class"].oid)),
+            ("description", text(comment)),
+        ])
+    });
+    Ok(commented.collect())
+}
+
+fn relkind(relation: &Relation) -> &'static str {
+    match relation.kind {
+        RelationKind::Table => "r",
+        RelationKind::View => "v",
+    }
+}
+
+async fn tables(lake: &Lake) -> Result<Vec<Row>> {
+    let mut rows: Vec<Row> = Vec::new();
+    let row = |schema: &str, name: &str| {
+        vec![("schemaname", text(schema)), ("tablename", text(name)), ("hasindexes", false.into())]
+    };
+    for relation in lake.relations().await? {
+        if relation.kind == RelationKind::Table {
+            rows.push(row(&relation.schema, &relation.name));
+        }
+    }
+    rows.extend(TABLES.values().filter(|t| t.kind == "r").map(|t| row("pg_catalog", t.name)));
+    Ok(rows)
+}
+
+async fn views(lake: &Lake) -> Result<Vec<Row>> {
+    let mut rows: Vec<Row> = Vec::new();
+    for relation in lake.relations().await? {
+        if relation.kind == RelationKind::View {
+            let definition = definition(lake, &relation).await.unwrap_or_default();
+            rows.push(vec![
+                ("schemaname", text(&relation.schema)),
+                ("viewname", text(&relation.name)),
+                ("definition", text(&definition)),
+            ]);
+        }
+    }
+    Ok(rows)
+}
+
+/// Returns a view's query as SQL text; `None` for a table and for a view that cannot be planned now.
+pub async fn definition(lake: &Lake, relation: &Relation) -> Option<String> {
+    let provider = lake.relation_provider(&relation.schema, &relation.name).await.ok()??;
+    provider.get_table_definition().map(str::to_string)
+}
+
+async fn classes(wanted: &Wanted, lake: &Lake) -> Result<Vec<Row>> {
+    let mut rows: Vec<Row> = Vec::new();
+    for relation in lake.relations().await? {
+        let oid = oid::relation(&relation.schema, &relation.name);
+        if !wanted.allows_oid("oid", oid) {
+            continue;
+        }
+        // The number of columns is only worth loading when the query is about this one relation.
+        let n_columns = match wanted.equals.contains_key("oid") {
+            true => columns_of(lake, &relation).await.map_or(0, |schema| schema.fields().len()),
+            false => 0,
+        };
+        let schema = oid::schema(&relation.schema);
+        rows.push(class(oid, &relation.name, schema, relkind(&relation), n_columns));
+    }
+    for table in TABLES.values().filter(|table| wanted.allows_oid("oid", table.oid)) {
+        let n_columns = table.columns.len();
+        rows.push(class(table.oid, table.name, oid::PG_CATALOG, table.kind, n_columns));
+    }
+    Ok(rows)
+}
+
+fn class(oid: i64, name: &str, schema: i64, kind: &str, n_columns: usize) -> Row {
+    let is_table = kind == "r";
+    vec![
+        ("oid", int(oid)),
+        ("relname", text(name)),
+        ("relnamespace", int(schema)),
+        ("relowner", int(oid::OWNER)),
+        ("relam", int(if is_table { oid::ACCESS_METHOD } else { 0 })),
+        ("reltuples", ScalarValue::from(-1_f32)),
+        ("relkind", text(kind)),
+        ("relpersistence", text("p")),
+        ("relnatts", int(n_columns as i64)),
+        ("relhasrules", ScalarValue::from(!is_table)),
+        ("relispopulated", yes()),
+        ("relreplident", text(if is_table { "d" } else { "n" })),
+    ]
+}
+
+async fn columns_of(lake: &Lake, relation: &Relation) -> Option<SchemaRef> {
+    match lake.relation_provider(&relation.schema, &relation.name).await {
+        Ok(provider) => Some(provider?.schema()),
+        Err(error) => {
+            // One unreadable table must not hide all the others.
+            tracing::warn!(schema = relation.schema, table = relation.name, %error, "columns unknown");
+            None
+        }
+    }
+}
+
+async fn attributes(wanted: &Wanted, lake: &Lake) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for relation in lake.relations().await? {
+        let oid = oid::relation(&relation.schema, &relation.name);
+        if wanted.allows_oid("attrelid", oid)
+            && let Some(schema) = columns_of(lake, &relation).await
+        {
+            let fields = schema.fields().iter().enumerate();
+            rows.extend(fields.map(|(idx, field)| lake_attribute(oid, idx, field)));
+        }
+    }
+    for table in TABLES.values().filter(|table| wanted.allows_oid("attrelid", table.oid)) {
+        let columns = table.columns.iter().enumerate();
+        rows.extend(columns.map(|(idx, column)| catalog_attribute(table.oid, idx, column)));
+    }
+    Ok(rows)
+}
+
+fn lake_attribute(relation: i64, idx: usize, field: &Field) -> Row {
+    attribute(relation, idx, field.name(), types::of_field(field), !field.is_nullable())
+}
+
+fn catalog_attribute(relation: i64, idx: usize, column: &Column) -> Row {
+    let base = types::by_name(column.element()).unwrap_or(&types::TEXT);
+    let ty = ColumnType { base, is_array: column.is_array(), typmod: -1 };
+    attribute(relation, idx, column.name, ty, column.not_null)
+}
+
+fn attribute(relation: i64, idx: usize, name: &str, ty: ColumnType, not_null: bool) -> Row {
+    vec![
+        ("attrelid", int(relation)),
+        ("attname", text(name)),
+        ("atttypid", int(i64::from(ty.oid()))),
+        ("attstattarget", int(-1)),
+        ("attlen", int(i64::from(ty.len()))),
+        ("attnum", int(idx as i64 + 1)),
+        ("attndims", int(i64::from(ty.is_array))),
+        ("attcacheoff", int(-1)),
+        ("atttypmod", int(i64::from(ty.typmod))),
+        ("attbyval", ScalarValue::from(is_by_value(ty.len()))),
+        ("attalign", text("i")),
+        ("attstorage", text(storage(ty.base, ty.is_array))),
+        ("attnotnull", ScalarValue::from(not_null)),
+        ("attislocal", yes()),
+        ("attcollation", int(collation(ty.base))),
+    ]
+}
+
+fn is_by_value(len: i16) -> bool {
+    matches!(len, 1 | 2 | 4 | 8)
+}
+
+/// `p` plain, `m` main, `x` extended: how PostgreSQL would store such a value.
+fn storage(base: &PgType, is_array: bool) -> &'static str {
+    match base.name {
+        _ if is_array => "x",
+        "numeric" => "m",
+        _ if base.len < 0 => "x",
+        _ => "p",
+    }
+}
+
+fn collation(base: &PgType) -> i64 {
+    if base.category == "S" { oid::COLLATION } else { 0 }
+}
+
+fn all_types() -> Vec<Row> {
+    TYPES
+        .iter()
+        .flat_map(|base| {
+            let array = (base.array_oid != 0).then(|| array_type(base));
+            [Some(base_type(base)), array].into_iter().flatten()
+        })
+        .collect()
+}
+
+fn base_type(base: &PgType) -> Row {
+    let kind = if base == &types::UNKNOWN { "p" } else { "b" };
+    let mut row = type_row(base.oid, base.name, base.len, kind, base.category);
+    row.extend([
+        ("typarray", int(i64::from(base.array_oid))),
+        ("typinput", text(&function_name(base, "in"))),
+        ("typoutput", text(&function_name(base, "out"))),
+        ("typreceive", text(&function_name(base, "recv"))),
+        ("typsend", text(&function_name(base, "send"))),
+        ("typbyval", ScalarValue::from(is_by_value(base.len))),
+        ("typstorage", text(storage(base, false))),
+        ("typcollation", int(collation(base))),
+    ]);
+    row
+}
+
+fn array_type(base: &PgType) -> Row {
+    let mut row = type_row(base.array_oid, &format!("_{}", base.name), -1, "b", "A");
+    row.extend([
+        ("typelem", int(i64::from(base.oid))),
+        ("typsubscript", text("array_subscript_handler")),
+        ("typinput", text("array_in")),
+        ("typoutput", text("array_out")),
+        ("typreceive", text("array_recv")),
+        ("typsend", text("array_send")),
+        ("typstorage", text("x")),
+        ("typcollation", int(collation(base))),
+    ]);
+    row
+}
+
+fn type_row(oid: u32, name: &str, len: i16, kind: &str, category: &str) -> Row {
+    vec![
+        ("oid", int(i64::from(oid))),
+        ("typname", text(name)),
+        ("typnamespace", int(oid::PG_CATALOG)),
+        ("typowner", int(oid::OWNER)),
+        ("typlen", int(i64::from(len))),
+        ("typtype", text(kind)),
+        ("typcategory", text(category)),
+        ("typisdefined", yes()),
+        ("typdelim", text(",")),
+        ("typalign", text("i")),
+        ("typtypmod", int(-1)),
+    ]
+}
+
+/// PostgreSQL's newer types put an underscore before `in`, `out`, `recv` and `send`.
+fn function_name(base: &PgType, what: &str) -> String {
+    let joined =
+        ["date", "time", "timestamp", "timestamptz", "interval", "numeric", "json", "jsonb"];
+    let with_underscore = joined.contains(&base.name) || base.name == "uuid";
+    format!("{}{}{what}", base.name, if with_underscore { "_" } else { "" })
+}
+
+/// Builds the batch column by column; what a row does not name gets the default of its type.
+fn batch(table: &Table, schema: &SchemaRef, rows: &[Row]) -> Result<RecordBatch> {
+    let columns = table
+        .columns
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| array(column, field, rows))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_new(schema.clone(), columns)?)
+}
+
+fn array(column: &Column, field: &Field, rows: &[Row]) -> Result<ArrayRef> {
+    if rows.is_empty() {
+        return Ok(new_null_array(field.data_type(), 0));
+    }
+    let default = default_value(column, field.data_type())?;
+    let value_of = |row: &Row| -> Result<ScalarValue> {
+        match row.iter().find(|(name, _)| *name == column.name) {
+            Some((_, value)) => value.cast_to(field.data_type()),
+            None => Ok(default.clone()),
+        }
+    };
+    let values = rows.iter().map(value_of).collect::<Result<Vec<_>>>()?;
+    let array = ScalarValue::iter_to_array(values)?;
+    Ok(cast(&array, field.data_type())?)
+}
+
+fn default_value(column: &Column, data_type: &DataType) -> Result<ScalarValue> {
+    if !column.not_null {
+        // Views declare nothing, so their numbers and flags keep the default of their type as well.
+        return match data_type {
+            DataType::Boolean => Ok(ScalarValue::from(false)),
+            _ => ScalarValue::try_from(data_type),
+        };
+    }
+    match data_type {
+        DataType::Utf8 => Ok(ScalarValue::from("")),
+        DataType::List(field) => {
+            Ok(ScalarValue::List(ScalarValue::new_list_nullable(&[], field.data_type())))
+        }
+        other => ScalarValue::new_zero(other),
+    }
+}
