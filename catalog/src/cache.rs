@@ -3,18 +3,26 @@
 //! Every key holds the file's size, time of change and etag, or a fingerprint of all of them, so an entry is never stale:
 //! it is only no longer asked for, and evicted in time. Weights are bytes. Several queries that need the same entry wait
 //! for one load. Failed loads are not kept.
+//!
+//! Limit: footers themselves are kept by DataFusion's cache, which tells files apart by path, size and time of change.
+//! On a store whose times are whole seconds, an object replaced within a second by one of equal size keeps its old footer.
 
 use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 use datafusion::physical_expr::LexOrdering;
-use metrics::counter;
+use metrics::{counter, gauge};
 use moka::future::Cache;
 use object_store::ObjectMeta;
 use std::hash::Hash;
 use std::mem::size_of;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Counter of requests, by cache and by result "hit" or "miss".
+const CACHE_REQUESTS: &str = "saltlake_cache_requests_total";
+/// Gauge of bytes held, by cache.
+const CACHE_WEIGHT: &str = "saltlake_cache_weight_bytes";
 /// Bytes each of the caches may hold.
 const MAX_WEIGHT_BYTES: u64 = 64 << 20;
 /// What an entry costs besides its value.
@@ -65,33 +73,40 @@ pub(crate) struct FileFacts {
     pub(crate) ordering: Option<LexOrdering>,
 }
 
+/// How one cache of a lake is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheUsage {
+    /// "table_schema", "file_schema" or "file_statistics".
+    pub name: &'static str,
+    /// Entries it holds.
+    pub n_entries: u64,
+    /// What they weigh.
+    pub weight_bytes: u64,
+    /// What they may weigh.
+    pub max_weight_bytes: u64,
+    /// Requests it answered.
+    pub n_hits: u64,
+    /// Requests that had to read files.
+    pub n_misses: u64,
+}
+
 /// The caches of a lake.
-#[derive(Debug)]
 pub(crate) struct Caches {
-    schemas: Cache<ListingKey, SchemaRef>,
-    files: Cache<FileKey, SchemaRef>,
-    facts: Cache<FileKey, Arc<FileFacts>>,
+    table_schemas: Named<ListingKey, SchemaRef>,
+    file_schemas: Named<FileKey, SchemaRef>,
+    facts: Named<FileKey, Arc<FileFacts>>,
 }
 
 impl Caches {
     pub(crate) fn new() -> Self {
+        let table = |key: &ListingKey, schema: &SchemaRef| key.path.len() + schema_weight(schema);
+        let file = |key: &FileKey, schema: &SchemaRef| key.weight() + schema_weight(schema);
+        let facts = |key: &FileKey, facts: &Arc<FileFacts>| key.weight() + facts_weight(facts);
         Self {
-            schemas: bounded(|key: &ListingKey, schema: &SchemaRef| {
-                key.path.len() + schema_weight(schema)
-            }),
-            files: bounded(|key: &FileKey, schema: &SchemaRef| {
-                key.weight() + schema_weight(schema)
-            }),
-            facts: bounded(|key: &FileKey, facts: &Arc<FileFacts>| {
-                key.weight() + facts_weight(facts)
-            }),
+            table_schemas: Named::new("table_schema", table),
+            file_schemas: Named::new("file_schema", file),
+            facts: Named::new("file_statistics", facts),
         }
-    }
-
-    #[cfg(test)]
-    pub(crate) async fn n_file_schemas(&self) -> u64 {
-        self.files.run_pending_tasks().await;
-        self.files.entry_count()
     }
 
     /// Returns the merged columns of a listing.
@@ -100,7 +115,7 @@ impl Caches {
         key: ListingKey,
         load: impl Future<Output = Result<SchemaRef>>,
     ) -> Result<SchemaRef> {
-        get(&self.schemas, "table_schema", key, load).await
+        self.table_schemas.get(key, load).await
     }
 
     /// Returns the columns of one file.
@@ -109,7 +124,7 @@ impl Caches {
         key: FileKey,
         load: impl Future<Output = Result<SchemaRef>>,
     ) -> Result<SchemaRef> {
-        get(&self.files, "file_schema", key, load).await
+        self.file_schemas.get(key, load).await
     }
 
     /// Returns the statistics and the ordering of one file.
@@ -118,40 +133,66 @@ impl Caches {
         key: FileKey,
         load: impl Future<Output = Result<Arc<FileFacts>>>,
     ) -> Result<Arc<FileFacts>> {
-        get(&self.facts, "file_statistics", key, load).await
+        self.facts.get(key, load).await
+    }
+
+    /// Returns how each cache is doing. Counts of entries lag behind for a moment.
+    pub(crate) fn usage(&self) -> Vec<CacheUsage> {
+        vec![self.table_schemas.usage(), self.file_schemas.usage(), self.facts.usage()]
     }
 }
 
-fn bounded<K, V>(weight: impl Fn(&K, &V) -> usize + Send + Sync + 'static) -> Cache<K, V>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    let weigher = move |key: &K, value: &V| {
-        u32::try_from(ENTRY_BYTES + size_of::<K>() + weight(key, value)).unwrap_or(u32::MAX)
-    };
-    Cache::builder().max_capacity(MAX_WEIGHT_BYTES).weigher(weigher).build()
+/// A cache that counts what it does.
+struct Named<K, V> {
+    name: &'static str,
+    cache: Cache<K, V>,
+    n_hits: AtomicU64,
+    n_misses: AtomicU64,
 }
 
-async fn get<K, V>(
-    cache: &Cache<K, V>,
-    name: &'static str,
-    key: K,
-    load: impl Future<Output = Result<V>>,
-) -> Result<V>
+impl<K, V> Named<K, V>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    let mut result = "hit";
-    let loaded = cache
-        .try_get_with(key, async {
-            result = "miss";
-            load.await
-        })
-        .await;
-    counter!("saltlake_cache_requests_total", "cache" => name, "result" => result).increment(1);
-    loaded.map_err(|error: Arc<Error>| Arc::unwrap_or_clone(error))
+    fn new(name: &'static str, weight: impl Fn(&K, &V) -> usize + Send + Sync + 'static) -> Self {
+        let weigher = move |key: &K, value: &V| {
+            u32::try_from(ENTRY_BYTES + size_of::<K>() + weight(key, value)).unwrap_or(u32::MAX)
+        };
+        let cache = Cache::builder().max_capacity(MAX_WEIGHT_BYTES).weigher(weigher).build();
+        Self { name, cache, n_hits: AtomicU64::new(0), n_misses: AtomicU64::new(0) }
+    }
+
+    async fn get(&self, key: K, load: impl Future<Output = Result<V>>) -> Result<V> {
+        let mut is_hit = true;
+        let loaded = self
+            .cache
+            .try_get_with(key, async {
+                is_hit = false;
+                load.await
+            })
+            .await;
+        let (count, result) = if is_hit { (&self.n_hits, "hit") } else { (&self.n_misses, "miss") };
+        count.fetch_add(1, Ordering::Relaxed);
+        counter!(CACHE_REQUESTS, "cache" => self.name, "result" => result).increment(1);
+        if !is_hit {
+            let weight = self.cache.weighted_size();
+            // Bytes of a cache fit the mantissa of a double.
+            gauge!(CACHE_WEIGHT, "cache" => self.name).set(weight as f64);
+        }
+        loaded.map_err(|error: Arc<Error>| Arc::unwrap_or_clone(error))
+    }
+
+    fn usage(&self) -> CacheUsage {
+        CacheUsage {
+            name: self.name,
+            n_entries: self.cache.entry_count(),
+            weight_bytes: self.cache.weighted_size(),
+            max_weight_bytes: MAX_WEIGHT_BYTES,
+            n_hits: self.n_hits.load(Ordering::Relaxed),
+            n_misses: self.n_misses.load(Ordering::Relaxed),
+        }
+    }
 }
 
 fn schema_weight(schema: &SchemaRef) -> usize {

@@ -219,8 +219,13 @@ impl LakeTable {
             pruning::by_partition(files, &self.partition_fields, &filters.partition, props)?;
         let has_facts = listing.flavor.is_some_and(|flavor| flavor.kind == FileKind::Parquet);
         if !has_facts || !session.config().collect_statistics() {
-            let unknown = Arc::new(Statistics::new_unknown(&self.file_schema));
-            let attach = |file: PartitionedFile| file.with_statistics(Arc::clone(&unknown));
+            let attach = |file: PartitionedFile| {
+                let size = usize::try_from(file.object_meta.size).unwrap_or(usize::MAX);
+                let mut statistics = Statistics::new_unknown(&self.file_schema);
+                // A guess good enough to tell a small side of a join from a large one.
+                statistics.total_byte_size = Precision::Inexact(size);
+                file.with_statistics(Arc::new(statistics))
+            };
             return Ok((files.into_iter().map(attach).collect(), false));
         }
         let files = self.with_facts(session, format, files).await?;

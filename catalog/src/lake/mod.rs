@@ -6,7 +6,7 @@
 
 mod changes;
 
-use crate::cache::Caches;
+use crate::cache::{CacheUsage, Caches};
 use crate::definitions::{DefinitionStore, Definitions, ExternalTable, View};
 use crate::discovery::{Discovery, Found, PUBLIC};
 use crate::error::{Error, Result};
@@ -267,10 +267,9 @@ impl Lake {
         }
     }
 
-    /// Number of files whose columns are remembered.
-    #[cfg(test)]
-    pub(crate) async fn n_cached_file_schemas(&self) -> u64 {
-        self.caches.n_file_schemas().await
+    /// Returns how the caches of columns and statistics are doing.
+    pub fn cache_usage(&self) -> Vec<CacheUsage> {
+        self.caches.usage()
     }
 
     async fn check_schema(&self, definitions: &Definitions, schema: &str) -> Result<()> {

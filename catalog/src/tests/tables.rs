@@ -3,6 +3,9 @@
 use super::{TestLake, batch};
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::stats::Precision;
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::displayable;
 use std::sync::Arc;
 
@@ -214,9 +217,35 @@ async fn unchanged_files_are_read_once() {
         lake.parquet(&format!("t/{idx}.parquet"), &numbers(idx..idx + 1));
     }
     lake.check("SELECT sum(n) FROM t", "190").await;
-    let loads = lake.lake.n_cached_file_schemas().await;
-    assert_eq!(loads, 20);
+    let misses = || lake.lake.cache_usage().iter().map(|usage| usage.n_misses).collect::<Vec<_>>();
+    assert_eq!(misses(), [1, 20, 20]);
+    lake.check("SELECT sum(n) FROM t", "190").await;
+    assert_eq!(misses(), [1, 20, 20]);
     lake.parquet("t/20.parquet", &numbers(20..21));
     lake.check("SELECT sum(n) FROM t", "210").await;
-    assert_eq!(lake.lake.n_cached_file_schemas().await, 21);
+    assert_eq!(misses(), [2, 21, 21]);
+}
+
+#[tokio::test]
+async fn loads_at_the_same_time_are_one() {
+    let lake = TestLake::new().await;
+    lake.parquet("t/x.parquet", &numbers(0..10));
+    let load = || lake.lake.relation_provider("public", "t");
+    let loaded = futures::future::join_all((0..8).map(|_| load())).await;
+    assert!(loaded.iter().all(|table| table.as_ref().is_ok_and(Option::is_some)));
+    let usage = &lake.lake.cache_usage()[0];
+    assert_eq!((usage.name, usage.n_hits, usage.n_misses), ("table_schema", 7, 1));
+}
+
+#[tokio::test]
+async fn text_files_tell_their_size() {
+    let lake = TestLake::new().await;
+    lake.write("t/x.csv", "a\n1\n");
+    lake.write("t/y.csv", "a\n10\n");
+    let plan = lake.ctx.sql("SELECT * FROM t").await.unwrap().create_physical_plan().await.unwrap();
+    let children = plan.children();
+    let scan = children.first().map_or(plan.as_ref(), |child| child.as_ref());
+    let scan = scan.downcast_ref::<DataSourceExec>().unwrap();
+    let config = scan.data_source().downcast_ref::<FileScanConfig>().unwrap();
+    assert_eq!(config.statistics().total_byte_size, Precision::Inexact(9));
 }
