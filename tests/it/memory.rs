@@ -40,6 +40,19 @@ fn wide_rows_stream_in_bounded_memory() {
 }
 
 #[test]
+fn fifty_million_rows_stream_through_flight_in_bounded_memory() {
+    let lake = Lake::standard();
+    let server = Server::standalone(&lake);
+    let mut flight = server.connect_flight();
+    flight.rows("SELECT * FROM generate_series(1, 1000)");
+    let before = rss_mib(server.process.pid());
+    let n_rows = flight.count_rows("SELECT * FROM generate_series(1, 50000000)", usize::MAX);
+    assert_eq!(n_rows.unwrap_or_else(|e| panic!("{e}")), 50_000_000);
+    let growth = peak_rss_mib(server.process.pid()).saturating_sub(before);
+    assert!(growth < STREAM_GROWTH_MIB, "grew by {growth} MiB");
+}
+
+#[test]
 fn slow_reader_holds_no_more_than_a_bounded_part_of_its_result() {
     let lake = Lake::standard();
     let server = Server::standalone(&lake);

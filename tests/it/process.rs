@@ -188,6 +188,23 @@ fn client_that_goes_away_frees_the_workers() {
 }
 
 #[test]
+fn flight_client_that_has_seen_enough_frees_the_workers() {
+    let lake = Lake::standard();
+    let options = ServerOptions::default().env("SALTLAKE_SESSION__DISTRIBUTION", "always");
+    let cluster = Cluster::start_with(&lake, 2, &options);
+    let mut pids = cluster.worker_pids();
+    pids.push(cluster.process.pid());
+    let mut flight = cluster.connect_flight();
+    let sql =
+        "SELECT a.n, b.n AS o, c.n AS p FROM numbers a CROSS JOIN numbers b CROSS JOIN numbers c";
+    let n_rows = flight.count_rows(sql, 100_000).unwrap_or_else(|e| panic!("{e}"));
+    assert!(n_rows >= 100_000, "{n_rows}");
+    for pid in pids {
+        wait_for_idle("an abandoned process", pid, Duration::from_secs(5));
+    }
+}
+
+#[test]
 fn statement_timeout_ends_a_query_and_frees_the_server() {
     let lake = Lake::standard();
     let server = Server::standalone(&lake);

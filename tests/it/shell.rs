@@ -11,7 +11,8 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 /// Runs for longer than any test waits, and yields rows never.
-const ENDLESS: &str = "SELECT count(*) FROM numbers a, numbers b, numbers c WHERE a.n + b.n + c.n = 7";
+const ENDLESS: &str =
+    "SELECT count(*) FROM numbers a, numbers b, numbers c WHERE a.n + b.n + c.n = 7";
 
 const OSLO: &str = "SELECT name, budget FROM dept WHERE city = 'Oslo' ORDER BY name";
 
@@ -41,7 +42,8 @@ fn each_format_is_the_same_with_and_without_a_server() {
     let server = Server::standalone(&lake);
     let table = " name        | budget\n-------------+--------\n Engineering | 500000\n Support     |  80000\n(2 rows)\n\n";
     let csv = "name,budget\nEngineering,500000\nSupport,80000\n";
-    let json = "{\"name\":\"Engineering\",\"budget\":500000}\n{\"name\":\"Support\",\"budget\":80000}\n";
+    let json =
+        "{\"name\":\"Engineering\",\"budget\":500000}\n{\"name\":\"Support\",\"budget\":80000}\n";
     for (format, expected) in [("table", table), ("csv", csv), ("json", json)] {
         let args = ["-c", OSLO, "--format", format];
         for output in [embedded(&lake, &args), remote(&server, &lake, &args)] {

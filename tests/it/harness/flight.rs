@@ -75,6 +75,27 @@ impl FlightClient {
         })
     }
 
+    /// Runs `sql` and counts its rows without keeping them; stops after `limit` and drops the stream, as a client does that
+    /// has seen enough.
+    pub fn count_rows(&mut self, sql: &str, limit: usize) -> Result<usize, FlightFailure> {
+        let client = &mut self.client;
+        within_deadline(&self.runtime, async {
+            let info = client.execute(sql.to_owned(), None).await?;
+            let mut n_rows = 0;
+            for endpoint in info.endpoint {
+                let ticket = endpoint.ticket.expect("every endpoint has a ticket");
+                let mut stream = client.do_get(ticket).await?;
+                while let Some(batch) = stream.try_next().await? {
+                    n_rows += batch.num_rows();
+                    if n_rows >= limit {
+                        return Ok(n_rows);
+                    }
+                }
+            }
+            Ok(n_rows)
+        })
+    }
+
     /// Runs `sql`, which must succeed; values print as Arrow displays them, NULL as `NULL`.
     pub fn rows(&mut self, sql: &str) -> Vec<Vec<String>> {
         let batches = self.query(sql).unwrap_or_else(|e| panic!("{sql}\n{e}"));
