@@ -9,8 +9,6 @@ use std::time::Duration;
 /// How a server is started, beyond its lake.
 #[derive(Clone, Default)]
 pub struct ServerOptions {
-    /// Flags after the role.
-    pub args: Vec<String>,
     /// Environment variables.
     pub envs: Vec<(String, String)>,
     /// Where the lake is, when not in a folder: an object store URL.
@@ -18,12 +16,6 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
-    /// Adds a flag with its value.
-    pub fn arg(mut self, flag: &str, value: &str) -> Self {
-        self.args.extend([flag.to_owned(), value.to_owned()]);
-        self
-    }
-
     /// Adds an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.envs.push((name.to_owned(), value.to_owned()));
@@ -44,7 +36,6 @@ impl ServerOptions {
         for listener in ["--pg", "--flight", "--http"] {
             args.extend([listener.to_owned(), "127.0.0.1:0".to_owned()]);
         }
-        args.extend(self.args.iter().cloned());
         args
     }
 }

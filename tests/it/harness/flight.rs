@@ -101,14 +101,6 @@ impl FlightClient {
         let batches = self.query(sql).unwrap_or_else(|e| panic!("{sql}\n{e}"));
         batches.iter().flat_map(print_rows).collect()
     }
-
-    /// Returns the failure of `sql`, which must fail.
-    pub fn error(&mut self, sql: &str) -> FlightFailure {
-        match self.query(sql) {
-            Err(failure) => failure,
-            Ok(batches) => panic!("must fail: {sql}\n{batches:?}"),
-        }
-    }
 }
 
 fn within_deadline<T>(

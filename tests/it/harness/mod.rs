@@ -16,7 +16,7 @@ pub use flight::FlightClient;
 pub use pg::{Message, Pg, PgError};
 pub use proc_fs::{cpu_seconds, peak_rss_mib, rss_mib};
 pub use process::{Process, run_saltlake};
-pub use psql::{psql, psql_command};
+pub use psql::psql_command;
 pub use tools::{Python, SeaweedFs, free_port};
 
 use std::path::PathBuf;

@@ -80,8 +80,8 @@ pub enum Message {
     Error(PgError),
     /// The server waits for the next query.
     Ready,
-    /// Anything else, by its type byte.
-    Other(u8),
+    /// Anything else.
+    Other,
 }
 
 /// A connection.
@@ -148,7 +148,7 @@ impl Pg {
                 Message::Complete(tag) => answer.tag = tag,
                 Message::Error(error) => failed = Some(error),
                 Message::Ready => return failed.map_or(Ok(answer), Err),
-                Message::Other(_) => {}
+                Message::Other => {}
             }
         }
     }
@@ -244,13 +244,13 @@ impl Pg {
             b'Z' => Message::Ready,
             b'S' => {
                 self.parameters.insert(fields.text(), fields.text());
-                Message::Other(b'S')
+                Message::Other
             }
             b'K' => {
                 (self.pid, self.secret) = (fields.int32(), fields.int32());
-                Message::Other(b'K')
+                Message::Other
             }
-            other => Message::Other(other),
+            other => Message::Other,
         })
     }
 

@@ -1,6 +1,6 @@
 //! The real psql, as a user would call it.
 
-use std::process::{Command, Output};
+use std::process::Command;
 
 /// Returns a psql command on a server's PostgreSQL door, with no settings of the caller's own.
 pub fn psql_command(address: &str) -> Command {
@@ -10,12 +10,4 @@ pub fn psql_command(address: &str) -> Command {
     command.args(["--dbname", "lake", "--set", "ON_ERROR_STOP=1"]);
     command.env("PGCONNECT_TIMEOUT", "10").env("PAGER", "").env("LC_ALL", "C.UTF-8");
     command
-}
-
-/// Runs one `-c` command in psql.
-pub fn psql(address: &str, sql: &str) -> Output {
-    psql_command(address)
-        .args(["--command", sql])
-        .output()
-        .expect("psql is installed (.ci/run does it)")
 }
