@@ -260,16 +260,29 @@ impl Discovery {
         stream::iter(opens).buffered(LIST_CONCURRENCY).try_collect().await
     }
 
+    /// Lists a folder. One that is missing, or that we may not enter (`lost+found`), holds nothing for us.
     async fn open(&self, path: Path) -> Result<Folder> {
         match self.store.list_with_delimiter(Some(&path)).await {
             Ok(listing) => Ok(Folder::of_listing(path, listing)),
-            Err(object_store::Error::NotFound { .. }) => {
+            Err(error) if path != self.root && is_closed(&error) => {
+                tracing::debug!(%error, %path, "folder passed over");
                 let listing = ListResult { common_prefixes: vec![], objects: vec![] };
                 Ok(Folder::of_listing(path, listing))
             }
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn is_closed(error: &object_store::Error) -> bool {
+    use object_store::Error::{NotFound, PermissionDenied};
+    let first: &(dyn std::error::Error + 'static) = error;
+    let mut chain = std::iter::successors(Some(first), |current| (*current).source());
+    matches!(error, NotFound { .. } | PermissionDenied { .. })
+        || chain.any(|cause| {
+            let cause = cause.downcast_ref::<std::io::Error>();
+            cause.is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
+        })
 }
 
 fn single_files<'a>(schema: &'a str, folder: &'a Folder) -> impl Iterator<Item = Found> + 'a {

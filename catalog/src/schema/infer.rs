@@ -10,6 +10,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::json::reader::infer_json_schema;
 use datafusion::catalog::Session;
 use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::error::DataFusionError;
 use futures::{StreamExt, TryStreamExt};
@@ -33,11 +34,27 @@ pub(crate) async fn infer_file(
     store: &Arc<dyn ObjectStore>,
     meta: &ObjectMeta,
 ) -> Result<SchemaRef> {
-    let inferred = match kind {
-        FileKind::Json => infer_json(format, store, meta).await,
+    let inferred = match (kind, (**format).downcast_ref::<CsvFormat>()) {
+        (FileKind::Json, _) => infer_json(format, store, meta).await,
+        (FileKind::Csv, Some(csv)) => infer_csv(csv, session, store, meta).await,
         _ => format.infer_schema(session, store, std::slice::from_ref(meta)).await,
     };
     inferred.map_err(|error| Error::from_reading(&meta.location, error))
+}
+
+/// Unlike the format's own `infer_schema`, keeps columns of the same name apart, for the merge to refuse them.
+async fn infer_csv(
+    csv: &CsvFormat,
+    session: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    meta: &ObjectMeta,
+) -> Result<SchemaRef, DataFusionError> {
+    let stream = store.get(&meta.location).await?.into_stream();
+    let rows =
+        csv.read_to_delimited_chunks_from_stream(stream.map_err(DataFusionError::from).boxed());
+    let n_rows = csv.options().schema_infer_max_rec.unwrap_or(INFER_ROWS);
+    let (schema, _) = csv.infer_schema_from_stream(session, n_rows, rows).await?;
+    Ok(Arc::new(schema))
 }
 
 async fn infer_json(

@@ -8,7 +8,7 @@
 use crate::error::{Error, Result};
 use crate::format::FileKind;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Merges file schemas, given with their paths.
@@ -19,6 +19,7 @@ pub(crate) fn merge(kind: FileKind, schemas: &[(String, SchemaRef)]) -> Result<S
     let mut fields: Vec<Arc<Field>> = vec![];
     let mut index: HashMap<String, usize> = HashMap::new();
     for (position, (path, schema)) in schemas.iter().enumerate() {
+        check_unique(path, schema)?;
         if kind == FileKind::Csv && position > 0 {
             check_header(path, &fields, schema)?;
         }
@@ -63,6 +64,18 @@ fn relax_missing(fields: &mut [Arc<Field>], schema: &Schema) {
         if !field.is_nullable() && schema.column_with_name(field.name()).is_none() {
             *field = Arc::new(field.as_ref().clone().with_nullable(true));
         }
+    }
+}
+
+fn check_unique(path: &str, schema: &Schema) -> Result<()> {
+    let mut seen = HashSet::new();
+    match schema.fields().iter().find(|field| !seen.insert(field.name())) {
+        None => Ok(()),
+        Some(twice) => Err(Error::SchemaMismatch {
+            path: path.to_owned(),
+            column: twice.name().clone(),
+            message: "appears twice".to_owned(),
+        }),
     }
 }
 

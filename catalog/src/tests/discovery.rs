@@ -130,3 +130,18 @@ async fn lake_root_is_created() {
     assert!(lake.relations().await.unwrap().is_empty());
     assert_eq!(lake.schemas().await.unwrap(), ["public"]);
 }
+
+#[tokio::test]
+async fn links_that_lead_nowhere_hide_nothing() {
+    let lake = TestLake::new().await;
+    lake.write("t/x.csv", "a\n1\n");
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, lake.path(name)).unwrap();
+    };
+    link("missing", "dangling");
+    link("missing.csv", "dangling.csv");
+    link("missing.csv", "t/dangling.csv");
+    link("t", "linked");
+    assert_eq!(lake.names().await, ["public.linked csv", "public.t csv"]);
+    lake.check("SELECT a FROM t UNION ALL SELECT a FROM linked", "1\n1").await;
+}

@@ -1,7 +1,7 @@
 //! Columns, partitions, pruning, freshness and broken files of discovered tables.
 
 use super::{TestLake, batch};
-use arrow::array::{Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Float32Array, Int32Array, Int64Array, RecordBatch, StructArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::stats::Precision;
 use datafusion::datasource::physical_plan::FileScanConfig;
@@ -248,4 +248,46 @@ async fn text_files_tell_their_size() {
     let scan = scan.downcast_ref::<DataSourceExec>().unwrap();
     let config = scan.data_source().downcast_ref::<FileScanConfig>().unwrap();
     assert_eq!(config.statistics().total_byte_size, Precision::Inexact(9));
+}
+
+#[tokio::test]
+async fn odd_csv_files_are_read_or_named() {
+    let lake = TestLake::new().await;
+    lake.write("bom.csv", "\u{feff}a,b\n1,x\n");
+    lake.check("SELECT a, b FROM bom", "1 x").await;
+    lake.write("header.csv", "a,b\n");
+    lake.check("SELECT count(a) FROM header", "0").await;
+    lake.write("t/1.csv", "a,b\n");
+    lake.write("t/2.csv", "a,b\n1,2\n");
+    lake.check("SELECT a + b FROM t", "3").await;
+    lake.write("twice.csv", "a,a\n1,2\n");
+    let error = lake.query("SELECT * FROM twice").await;
+    assert!(error.contains("twice.csv") && error.contains("\"a\" appears twice"), "{error}");
+    lake.write("crlf.csv", "a,b\r\n1,x\r\n");
+    lake.check("SELECT a, b FROM crlf", "1 x").await;
+}
+
+#[tokio::test]
+async fn structs_are_merged_by_field() {
+    let lake = TestLake::new().await;
+    lake.write("t/1.json", "{\"s\":{\"a\":1},\"l\":[1]}\n");
+    lake.write("t/2.json", "{\"s\":{\"a\":2.5,\"b\":\"x\"},\"l\":[0.5]}\n");
+    lake.check("SELECT s['a'], s['b'], l[1] FROM t ORDER BY 1", "1.0  1.0\n2.5 x 0.5").await;
+    let sql = "COPY (SELECT s, l FROM t WHERE s['b'] IS NULL) TO '{}' STORED AS PARQUET";
+    let target = lake.path("p/1.parquet");
+    lake.try_query(&sql.replace("{}", target.to_str().unwrap())).await.unwrap();
+    lake.parquet("p/2.parquet", &nested());
+    lake.check("SELECT s['a'], s['c'] FROM p ORDER BY 1", "1.0\n7.0 8").await;
+}
+
+/// A struct that lacks one field of the other file, has one more, and one of a narrower type.
+fn nested() -> RecordBatch {
+    let fields =
+        vec![Field::new("a", DataType::Float32, true), Field::new("c", DataType::Int32, true)];
+    let values = StructArray::new(
+        fields.into(),
+        vec![Arc::new(Float32Array::from(vec![7.0])), Arc::new(Int32Array::from(vec![8]))],
+        None,
+    );
+    RecordBatch::try_from_iter([("s", Arc::new(values) as ArrayRef)]).unwrap()
 }
