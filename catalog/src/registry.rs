@@ -27,7 +27,7 @@ impl LakeCatalog {
 
 impl CatalogProvider for LakeCatalog {
     fn schema_names(&self) -> Vec<String> {
-        or_empty(wait(self.lake.schemas()))
+        or_empty(wait(self.lake.runtime(), self.lake.schemas()))
     }
 
     /// Answers for any name: whether the schema exists is found, and reported as its own error, with the table.
@@ -46,7 +46,7 @@ struct LakeSchema {
 #[async_trait]
 impl SchemaProvider for LakeSchema {
     fn table_names(&self) -> Vec<String> {
-        let relations = or_empty(wait(self.lake.relations()));
+        let relations = or_empty(wait(self.lake.runtime(), self.lake.relations()));
         let ours = relations.into_iter().filter(|relation| relation.schema == self.name);
         ours.map(|relation| relation.name).collect()
     }
@@ -64,7 +64,7 @@ impl SchemaProvider for LakeSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        let kind = wait(self.lake.relation_kind(&self.name, name));
+        let kind = wait(self.lake.runtime(), self.lake.relation_kind(&self.name, name));
         kind.is_ok_and(|kind| kind.is_some())
     }
 }
@@ -76,26 +76,34 @@ fn or_empty<T>(listed: Result<Vec<T>, Error>) -> Vec<T> {
     })
 }
 
-/// Waits for a future on this thread. On a runtime of one thread only local lakes can be waited for.
-fn wait<F>(future: F) -> F::Output
+/// Waits for a future on this thread, which may belong to a runtime or not. `home` is the lake's runtime. On a runtime of
+/// one thread only local lakes can be waited for, because nobody is left to serve the network.
+fn wait<F>(home: &Handle, future: F) -> F::Output
 where
     F: Future + Send,
     F::Output: Send,
 {
-    match Handle::try_current() {
-        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::CurrentThread => {
-            let waiter = move || {
-                futures::executor::block_on(async {
-                    let _entered = handle.enter();
-                    future.await
-                })
-            };
-            std::thread::scope(|scope| match scope.spawn(waiter).join() {
-                Ok(output) => output,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-        }
-        Ok(handle) => tokio::task::block_in_place(|| handle.block_on(future)),
-        Err(_) => futures::executor::block_on(future),
+    let here = Handle::try_current();
+    let handle = here.as_ref().unwrap_or(home);
+    match (handle.runtime_flavor(), &here) {
+        (RuntimeFlavor::CurrentThread, _) => wait_aside(handle, future),
+        (_, Ok(_)) => tokio::task::block_in_place(|| handle.block_on(future)),
+        (_, Err(_)) => handle.block_on(future),
     }
+}
+
+/// Waits on a thread of its own: a runtime does not let its only thread wait.
+fn wait_aside<F>(handle: &Handle, future: F) -> F::Output
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let waiter = || {
+        let _entered = handle.enter();
+        futures::executor::block_on(future)
+    };
+    std::thread::scope(|scope| match scope.spawn(waiter).join() {
+        Ok(output) => output,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
 }

@@ -53,7 +53,7 @@ pub(crate) async fn plan(
 ) -> Result<Arc<ViewTable>> {
     let depth = DEPTH.try_with(|depth| *depth).unwrap_or(0) + 1;
     if depth > MAX_DEPTH {
-        return Err(recursion(view));
+        return Err(refused(view, format!("more than {MAX_DEPTH} views rest on each other")));
     }
     let planned: Result<LogicalPlan, DataFusionError> =
         in_depth(depth, planner.plan_view(sql)).await;
@@ -72,7 +72,10 @@ pub(crate) async fn check(planner: &dyn ViewPlanner, view: &ViewName<'_>, sql: &
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
-    if rests_on_itself { Err(recursion(view)) } else { Ok(()) }
+    if rests_on_itself {
+        return Err(refused(view, "the view rests on itself".to_owned()));
+    }
+    Ok(())
 }
 
 async fn in_depth<T>(depth: usize, planning: impl Future<Output = T>) -> T {
@@ -80,9 +83,6 @@ async fn in_depth<T>(depth: usize, planning: impl Future<Output = T>) -> T {
     DEPTH.scope(depth, Box::pin(planning)).await
 }
 
-fn recursion(view: &ViewName<'_>) -> Error {
-    Error::InvalidDefinition {
-        name: view.name.to_owned(),
-        message: "the view rests on itself".to_owned(),
-    }
+fn refused(view: &ViewName<'_>, message: String) -> Error {
+    Error::InvalidDefinition { name: view.name.to_owned(), message }
 }

@@ -30,6 +30,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use url::Url;
 
 /// Folder of the lake's own files, under the root.
@@ -95,6 +96,8 @@ pub struct Lake {
     caches: Arc<Caches>,
     /// Lends its runtime and default options to the reading of schemas, which has no session of its own.
     session: SessionState,
+    /// Where waiting calls from outside any runtime are run.
+    runtime: Handle,
     view_planner: RwLock<Option<Arc<dyn ViewPlanner>>>,
     /// One change of views at a time, so that two of them cannot rest on each other.
     view_changes: tokio::sync::Mutex<()>,
@@ -132,6 +135,7 @@ impl Lake {
             definitions: DefinitionStore::new(store, own_folder, is_local),
             caches: Arc::new(Caches::new()),
             session,
+            runtime: Handle::current(),
             view_planner: RwLock::new(None),
             view_changes: tokio::sync::Mutex::new(()),
         };
@@ -270,6 +274,10 @@ impl Lake {
     /// Returns how the caches of columns and statistics are doing.
     pub fn cache_usage(&self) -> Vec<CacheUsage> {
         self.caches.usage()
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     async fn check_schema(&self, definitions: &Definitions, schema: &str) -> Result<()> {

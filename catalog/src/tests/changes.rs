@@ -200,6 +200,23 @@ async fn views_rest_on_views_but_not_on_themselves() {
 }
 
 #[tokio::test]
+async fn chain_of_views_has_a_bound() {
+    let lake = TestLake::new().await;
+    lake.lake.create_view("public", "v0", "SELECT 1 AS a", false).await.unwrap();
+    let mut refused = None;
+    for idx in 1..40 {
+        let sql = format!("SELECT a FROM v{}", idx - 1);
+        if let Err(error) = lake.lake.create_view("public", &format!("v{idx}"), &sql, false).await {
+            refused = Some((idx, error.to_string()));
+            break;
+        }
+    }
+    let (idx, error) = refused.unwrap();
+    assert!(idx > 30 && error.contains("views rest on each other"), "{idx}: {error}");
+    lake.check("SELECT a FROM v31", "1").await;
+}
+
+#[tokio::test]
 async fn two_lakes_on_one_root_see_each_other() {
     let lake = TestLake::new().await;
     let other = super::open(lake.dir.path(), &[]).await.unwrap();

@@ -2,6 +2,7 @@
 
 use super::{TestLake, batch};
 use crate::Error;
+use std::sync::Arc;
 
 #[tokio::test]
 async fn folders_and_files_are_tables() {
@@ -119,6 +120,34 @@ async fn information_schema_lists_the_lake() {
     lake.write("trips.csv", "a\n1\n");
     let sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema = 'public'";
     lake.check(sql, "public trips").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn listing_may_be_waited_for_anywhere() {
+    let lake = TestLake::new().await;
+    lake.write("trips.csv", "a\n1\n");
+    let catalog = lake.lake.catalog_provider();
+    let expected = ["public"];
+    assert_eq!(catalog.schema_names(), expected);
+    let spawned = Arc::clone(&catalog);
+    assert_eq!(tokio::spawn(async move { spawned.schema_names() }).await.unwrap(), expected);
+    let on_thread = Arc::clone(&catalog);
+    assert_eq!(std::thread::spawn(move || on_thread.schema_names()).join().unwrap(), expected);
+    let entered = (Arc::clone(&catalog), tokio::runtime::Handle::current());
+    let names = std::thread::spawn(move || {
+        let (catalog, handle) = entered;
+        handle.block_on(async { catalog.schema("public").unwrap().table_names() })
+    });
+    assert_eq!(names.join().unwrap(), ["trips"]);
+}
+
+#[tokio::test]
+async fn listing_may_be_waited_for_on_a_runtime_of_one_thread() {
+    let lake = TestLake::new().await;
+    lake.write("trips.csv", "a\n1\n");
+    let schema = lake.lake.catalog_provider().schema("public").unwrap();
+    assert_eq!(schema.table_names(), ["trips"]);
+    assert!(schema.table_exist("trips") && !schema.table_exist("zones"));
 }
 
 #[tokio::test]
