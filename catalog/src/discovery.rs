@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 /// The schema of tables directly under the root.
 pub(crate) const PUBLIC: &str = "public";
+/// Schemas that frontends and the engine provide. A folder of that name is no schema.
+pub(crate) const RESERVED_SCHEMAS: [&str; 3] = ["information_schema", "pg_catalog", "system"];
 /// Folders that are listed at the same time.
 const LIST_CONCURRENCY: usize = 16;
 /// Nested `key=value` folders that are entered to find a table's format.
@@ -226,7 +228,7 @@ impl Discovery {
         if name == PUBLIC || defined_schemas.contains(name) {
             return Ok(true);
         }
-        if !folder.partitions.is_empty() {
+        if !folder.partitions.is_empty() || RESERVED_SCHEMAS.contains(&name) {
             return Ok(false);
         }
         let opened = self.open_all(folder.folders.clone()).await?;

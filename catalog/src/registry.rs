@@ -3,6 +3,7 @@
 //! Tables are found when a statement is planned, asynchronously and one by one. DataFusion's listing functions are
 //! not asynchronous; they are used by its `information_schema` only, and wait on the calling thread.
 
+use crate::discovery::RESERVED_SCHEMAS;
 use crate::error::Error;
 use crate::lake::{Lake, RelationKind};
 use async_trait::async_trait;
@@ -30,8 +31,12 @@ impl CatalogProvider for LakeCatalog {
         or_empty(wait(self.lake.runtime(), self.lake.schemas()))
     }
 
-    /// Answers for any name: whether the schema exists is found, and reported as its own error, with the table.
+    /// Answers for any name that a lake may use: whether the schema exists is found, and reported as its own error,
+    /// with the table.
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if RESERVED_SCHEMAS.contains(&name) {
+            return None;
+        }
         Some(Arc::new(LakeSchema { lake: Arc::clone(&self.lake), name: name.to_owned() }))
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{Lake, MAX_NAME_BYTES, MAX_VIEW_BYTES, RelationKind, all_schemas};
 use crate::definitions::{ExternalTable, View};
-use crate::discovery::{PUBLIC, is_plain_name};
+use crate::discovery::{PUBLIC, RESERVED_SCHEMAS, is_plain_name};
 use crate::error::{Error, Result};
 use crate::format::normalize_options;
 use crate::view::{self, ViewName};
@@ -219,7 +219,7 @@ fn exists(kind: RelationKind, name: &str, is_accepted: bool) -> Result<()> {
 }
 
 fn check_name(kind: &str, name: &str) -> Result<()> {
-    let is_reserved = kind == "schema" && matches!(name, "information_schema" | "pg_catalog");
+    let is_reserved = kind == "schema" && RESERVED_SCHEMAS.contains(&name);
     if is_plain_name(name) && name.len() <= MAX_NAME_BYTES && !is_reserved {
         return Ok(());
     }

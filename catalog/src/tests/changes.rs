@@ -73,6 +73,17 @@ async fn external_table_of_a_parsed_statement() {
 }
 
 #[tokio::test]
+async fn text_stored_as_bytes_is_read_as_text_on_request() {
+    let lake = TestLake::new().await;
+    lake.parquet("bytes.parquet", &batch!(("b", Binary, [b"abc" as &[u8]])).unwrap());
+    lake.check("SELECT arrow_typeof(b) FROM bytes", "BinaryView").await;
+    let mut table = external("t", "bytes.parquet", FileKind::Parquet);
+    table.options.insert("binary_as_string".into(), "true".into());
+    lake.lake.create_external_table(table, false, false).await.unwrap();
+    lake.check("SELECT b, arrow_typeof(b) FROM t WHERE b = 'abc'", "abc Utf8View").await;
+}
+
+#[tokio::test]
 async fn declared_table_may_be_empty_and_undeclared_may_not() {
     let lake = TestLake::new().await;
     let error = lake

@@ -114,6 +114,19 @@ async fn missing_names_are_told_apart_and_hinted() {
     }
 }
 
+#[tokio::test]
+async fn schemas_of_the_server_are_not_the_lakes() {
+    let lake = TestLake::new().await;
+    let catalog = lake.lake.catalog_provider();
+    for name in ["pg_catalog", "information_schema", "system"] {
+        assert!(catalog.schema(name).is_none(), "{name}");
+        assert!(lake.lake.create_schema(name, false).await.is_err(), "{name}");
+        lake.write(&format!("{name}/t/x.csv"), "a\n1\n");
+    }
+    assert_eq!(lake.lake.schemas().await.unwrap(), ["public"]);
+    assert!(lake.names().await.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn information_schema_lists_the_lake() {
     let lake = TestLake::new().await;
