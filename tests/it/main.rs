@@ -8,6 +8,8 @@ mod lake;
 
 mod demo;
 mod errors;
+mod flight;
+mod http;
 mod memory;
 mod process;
 mod readme;

@@ -4,8 +4,8 @@
 //! for a second. The endless one counts triples of rows and would run for hours.
 
 use crate::harness::{
-    CLIENT_DEADLINE, Cluster, Message, Pg, PgError, Server, ServerOptions, cpu_seconds, wait_for,
-    wait_until,
+    CLIENT_DEADLINE, Cluster, Message, Pg, PgError, Server, ServerOptions, cpu_load, cpu_seconds,
+    wait_for, wait_until,
 };
 use crate::lake::Lake;
 use std::thread::JoinHandle;
@@ -50,15 +50,8 @@ fn cpu_of(pids: &[u32]) -> Vec<f64> {
     pids.iter().map(|&pid| cpu_seconds(pid)).collect()
 }
 
-/// Returns the processor share of a process over a quarter of a second.
-fn load(pid: u32) -> f64 {
-    let (before, started) = (cpu_seconds(pid), Instant::now());
-    std::thread::sleep(Duration::from_millis(250));
-    (cpu_seconds(pid) - before) / started.elapsed().as_secs_f64()
-}
-
 fn wait_for_idle(what: &str, pid: u32, deadline: Duration) {
-    wait_until(&format!("{what} is idle"), deadline, || load(pid) < 0.2);
+    wait_until(&format!("{what} is idle"), deadline, || cpu_load(pid) < 0.2);
 }
 
 #[test]

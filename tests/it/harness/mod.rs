@@ -14,7 +14,7 @@ mod tools;
 pub use cluster::{Cluster, Server, ServerOptions};
 pub use flight::FlightClient;
 pub use pg::{Message, Pg, PgError};
-pub use proc_fs::{cpu_seconds, peak_rss_mib, rss_mib};
+pub use proc_fs::{cpu_load, cpu_seconds, peak_rss_mib, rss_mib};
 pub use process::{Process, run_saltlake};
 pub use psql::psql_command;
 pub use tools::{Python, SeaweedFs, free_port};

@@ -1,5 +1,7 @@
 //! Memory and processor time of a running process, read from `/proc`.
 
+use std::time::{Duration, Instant};
+
 /// Returns the resident memory of process `pid` in MiB.
 pub fn rss_mib(pid: u32) -> u64 {
     status_field(pid, "VmRSS:")
@@ -21,6 +23,13 @@ pub fn cpu_seconds(pid: u32) -> f64 {
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks = |idx: usize| fields[idx].parse::<f64>().unwrap();
     (ticks(11) + ticks(12)) / TICKS_PER_SECOND
+}
+
+/// Returns the share of one processor that a process takes, over a quarter of a second.
+pub fn cpu_load(pid: u32) -> f64 {
+    let (before, started) = (cpu_seconds(pid), Instant::now());
+    std::thread::sleep(Duration::from_millis(250));
+    (cpu_seconds(pid) - before) / started.elapsed().as_secs_f64()
 }
 
 fn status_field(pid: u32, field: &str) -> u64 {
