@@ -27,7 +27,7 @@ use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
     HandshakeRequest, PollInfo, SchemaResult, Ticket,
 };
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, future, stream};
 use session::Connection;
 use sql::FlightSql;
 use std::io;
@@ -37,6 +37,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -60,6 +61,8 @@ const MAX_CALLS_PER_CONNECTION: u32 = 256;
 /// Limits of the Flight SQL frontend.
 #[derive(Debug, Clone)]
 pub struct FlightOptions {
+    /// Connections that may be open at once; one more is closed as soon as it is accepted.
+    pub max_connections: usize,
     /// Sessions with a token that may be open at once.
     pub max_sessions: usize,
     /// How long a token lives without being used.
@@ -73,6 +76,7 @@ pub struct FlightOptions {
 impl Default for FlightOptions {
     fn default() -> Self {
         Self {
+            max_connections: 1000,
             max_sessions: 1000,
             session_idle: Duration::from_secs(30 * 60),
             ticket_ttl: Duration::from_secs(60),
@@ -91,11 +95,11 @@ pub async fn serve(
     options: FlightOptions,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let drain = options.drain;
+    let FlightOptions { drain, max_connections, .. } = options;
     let service = Arc::new(FlightSql::new(coordinator, options)?);
     let door = FlightServiceServer::new(Door(Arc::clone(&service)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
-    let incoming = TcpListenerStream::new(listener).map(|accepted| accepted.map(ClientStream::new));
+    let incoming = admit(listener, max_connections);
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -116,18 +120,38 @@ pub async fn serve(
     }
 }
 
+/// Accepts connections, and closes those beyond `max_connections`: gRPC has no message to refuse one with.
+fn admit(
+    listener: TcpListener,
+    max_connections: usize,
+) -> impl Stream<Item = io::Result<ClientStream>> {
+    let free = Arc::new(Semaphore::new(max_connections));
+    TcpListenerStream::new(listener).filter_map(move |accepted| {
+        let permit = Arc::clone(&free).try_acquire_owned();
+        future::ready(match (accepted, permit) {
+            (Ok(io), Ok(permit)) => Some(Ok(ClientStream::new(io, permit))),
+            (Ok(_), Err(_)) => {
+                tracing::warn!(max_connections, "flight connection closed, too many are open");
+                None
+            }
+            (Err(error), _) => Some(Err(error)),
+        })
+    })
+}
+
 /// A client's connection, with the session of its calls that bring no token.
 struct ClientStream {
     io: TcpStream,
     connection: Connection,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl ClientStream {
     /// Wraps an accepted connection.
-    fn new(io: TcpStream) -> Self {
+    fn new(io: TcpStream, permit: OwnedSemaphorePermit) -> Self {
         // Small answers must not wait for the next packet; a socket that refuses the option still works.
         let _ = io.set_nodelay(true);
-        Self { io, connection: Connection::default() }
+        Self { io, connection: Connection::default(), _permit: permit }
     }
 }
 
