@@ -9,6 +9,7 @@
 //! | `GET /ready` | queries are accepted |
 //! | `GET /metrics` | Prometheus text |
 //! | `POST /v1/sql` | runs one statement; body is SQL or `{"sql": …}`; `?format=` or `Accept` choose the form |
+//! | `GET /queries` | running and recent queries, the newest first |
 //! | `DELETE /v1/queries/{id}` | cancels a query |
 //!
 //! Browsers are refused (`Origin`, a public `Host` on loopback): otherwise any web page could run statements on
@@ -16,6 +17,7 @@
 
 mod format;
 
+use crate::coordinator::query::QueryInfo;
 use crate::coordinator::{Coordinator, Outcome, Rows, SessionOptions};
 use crate::error::{Class, Error, Report, Result};
 use crate::frontend::flight::status;
@@ -27,6 +29,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use chrono::{DateTime, SecondsFormat, Utc};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use format::{Format, Writer};
@@ -108,6 +111,7 @@ fn router(app: App) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/v1/sql", post(run_statement))
+        .route("/queries", get(queries))
         .route("/v1/queries/{id}", delete(cancel_query))
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "42704", "there is no such path") })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -252,6 +256,32 @@ async fn cancel_query(State(app): State<App>, Path(id): Path<String>) -> Respons
         Ok(id) if app.coordinator.cancel_query(id) => StatusCode::NO_CONTENT.into_response(),
         _ => refuse(StatusCode::NOT_FOUND, "42704", "no such query is running"),
     }
+}
+
+/// Answers with running and recent queries.
+async fn queries(State(app): State<App>) -> Json<serde_json::Value> {
+    let queries = app.coordinator.queries();
+    Json(queries.iter().rev().map(query_json).collect())
+}
+
+/// Returns a query as a client gets it; the names are those of `system.queries`.
+fn query_json(query: &QueryInfo) -> serde_json::Value {
+    let started = DateTime::<Utc>::from(query.started);
+    json!({
+        "query_id": query.id.to_string(),
+        "state": query.state.name(),
+        "user": query.user,
+        "frontend": query.frontend,
+        "pid": query.session_pid,
+        "started": started.to_rfc3339_opts(SecondsFormat::Micros, true),
+        "planning_seconds": query.planning.as_secs_f64(),
+        "elapsed_seconds": query.elapsed.as_secs_f64(),
+        "rows": query.n_rows,
+        "attempts": query.attempts,
+        "placement": query.placement,
+        "error": query.error,
+        "sql": query.sql,
+    })
 }
 
 /// Returns the statement of a body.

@@ -262,7 +262,7 @@ async fn metadata_lists_what_the_lake_holds() {
 fn column(batches: &[RecordBatch], idx: usize) -> Vec<String> {
     let texts = |batch: &RecordBatch| {
         let column = batch.column(idx).as_string::<i32>().clone();
-        (0..column.len()).map(move |row| column.value(row).to_owned()).collect::<Vec<_>>()
+        (0..batch.num_rows()).map(move |row| column.value(row).to_owned()).collect::<Vec<_>>()
     };
     batches.iter().flat_map(texts).collect()
 }

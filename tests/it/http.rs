@@ -139,6 +139,24 @@ async fn a_client_that_goes_away_frees_the_server() {
 }
 
 #[tokio::test]
+async fn queries_are_listed_newest_first() {
+    let lake = Lake::standard();
+    let server = Server::standalone(&lake);
+    let response = post(&server, "/v1/sql", "SELECT count(*) FROM emp").await;
+    let id = response.headers()["x-saltlake-query-id"].to_str().unwrap().to_owned();
+    response.bytes().await.unwrap();
+    post(&server, "/v1/sql", "SELECT 1 / 0").await;
+    let listed: Value = serde_json::from_str(&server.http_get("/queries")).unwrap();
+    let states: Vec<&Value> =
+        listed.as_array().unwrap().iter().map(|query| &query["state"]).collect();
+    assert_eq!(states, ["failed", "finished"]);
+    let (failed, finished) = (&listed[0], &listed[1]);
+    assert!(failed["error"].as_str().unwrap().contains("22012"), "{failed}");
+    assert_eq!((&finished["query_id"], &finished["rows"]), (&json!(id), &json!(1)), "{finished}");
+    assert_eq!(finished["frontend"], "http");
+}
+
+#[tokio::test]
 async fn web_pages_are_refused() {
     let lake = Lake::empty();
     let server = Server::standalone(&lake);
