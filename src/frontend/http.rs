@@ -18,7 +18,7 @@
 mod format;
 
 use crate::coordinator::query::QueryInfo;
-use crate::coordinator::{Coordinator, Outcome, Rows, SessionOptions};
+use crate::coordinator::{Coordinator, Outcome, Rows, Session, SessionOptions};
 use crate::error::{Class, Error, Report, Result};
 use crate::frontend::flight::status;
 use arrow::record_batch::RecordBatch;
@@ -31,7 +31,6 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use chrono::{DateTime, SecondsFormat, Utc};
 use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
 use format::{Format, Writer};
 use futures::{StreamExt, stream};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -167,7 +166,7 @@ async fn run_statement(
     };
     let started = start(&app.coordinator, &headers, &sql).await;
     match started {
-        Ok(Started::Rows(rows, first)) => stream_rows(rows, first, format),
+        Ok(Started::Rows(query, first)) => stream_rows(query, first, format),
         Ok(Started::Done(tag)) => Json(json!({ "tag": tag })).into_response(),
         Err(error) => error_response(&error),
     }
@@ -176,9 +175,16 @@ async fn run_statement(
 /// A statement that began well.
 enum Started {
     /// A query, with its first batch.
-    Rows(Rows, Option<RecordBatch>),
+    Rows(Running, Option<RecordBatch>),
     /// A command, with its tag.
     Done(String),
+}
+
+/// A query whose rows are being sent.
+struct Running {
+    rows: Rows,
+    /// Held until the last row: closing a session cancels what it runs.
+    _session: Arc<Session>,
 }
 
 /// Runs a statement up to its first batch, so that an early error still has a status code to be told by.
@@ -192,22 +198,22 @@ async fn start(coordinator: &Arc<Coordinator>, headers: &HeaderMap, sql: &str) -
         Outcome::Done { tag } => Ok(Started::Done(tag)),
         Outcome::Rows(mut rows) => {
             let first = rows.stream.next().await.transpose()?;
-            Ok(Started::Rows(rows, first))
+            Ok(Started::Rows(Running { rows, _session: session }, first))
         }
     }
 }
 
 /// Returns the response that streams a query's rows.
-fn stream_rows(rows: Rows, first: Option<RecordBatch>, format: Format) -> Response {
-    let writer = match Writer::new(format, &rows.schema, rows.query_id) {
+fn stream_rows(query: Running, first: Option<RecordBatch>, format: Format) -> Response {
+    let query_id = query.rows.query_id;
+    let writer = match Writer::new(format, &query.rows.schema, query_id) {
         Ok(writer) => writer,
         Err(error) => return error_response(&error),
     };
-    let query_id = rows.query_id.to_string();
-    let state = Streaming::First(first, rows.stream, writer);
+    let state = Streaming::First(first, query, writer);
     let body = Body::from_stream(stream::try_unfold(state, next_chunk));
     let mut response = ([(header::CONTENT_TYPE, format.media_type())], body).into_response();
-    if let Ok(value) = HeaderValue::from_str(&query_id) {
+    if let Ok(value) = HeaderValue::from_str(&query_id.to_string()) {
         response.headers_mut().insert(QUERY_ID_HEADER, value);
     }
     response
@@ -216,9 +222,9 @@ fn stream_rows(rows: Rows, first: Option<RecordBatch>, format: Format) -> Respon
 /// Where a response is in its rows.
 enum Streaming {
     /// The batch that was read before the response began.
-    First(Option<RecordBatch>, SendableRecordBatchStream, Writer),
+    First(Option<RecordBatch>, Running, Writer),
     /// The rest.
-    Rest(SendableRecordBatchStream, Writer),
+    Rest(Running, Writer),
     /// All is written.
     End,
 }
@@ -229,9 +235,9 @@ enum Streaming {
 /// When rows fail and the form has no place to say so: the connection is then cut, so that the client sees that the
 /// body is not complete.
 async fn next_chunk(state: Streaming) -> Result<Option<(Vec<u8>, Streaming)>> {
-    let (batch, rows, mut writer) = match state {
-        Streaming::First(batch, rows, writer) => (batch.map(Ok), rows, writer),
-        Streaming::Rest(mut rows, writer) => (rows.next().await, rows, writer),
+    let (batch, query, mut writer) = match state {
+        Streaming::First(batch, query, writer) => (batch.map(Ok), query, writer),
+        Streaming::Rest(mut query, writer) => (query.rows.stream.next().await, query, writer),
         Streaming::End => return Ok(None),
     };
     let written = match batch {
@@ -240,7 +246,7 @@ async fn next_chunk(state: Streaming) -> Result<Option<(Vec<u8>, Streaming)>> {
         None => return Ok(Some((writer.finish()?, Streaming::End))),
     };
     match written {
-        Ok(chunk) => Ok(Some((chunk, Streaming::Rest(rows, writer)))),
+        Ok(chunk) => Ok(Some((chunk, Streaming::Rest(query, writer)))),
         Err(error) => {
             let report = error.report();
             status::log(&report, &error);
