@@ -1,6 +1,20 @@
 //! The one error type of the server and what a client sees of it.
+//!
+//! [`Error::report`] alone decides code, message and hint; frontends only translate a [`Report`] into their protocol.
+//! Most errors come from the engine: [`engine`] walks them, [`messages`] reads the texts of those that carry nothing else.
 
+mod engine;
+mod lost_worker;
+mod messages;
+mod place;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+use crate::sqlstate;
 use datafusion::error::DataFusionError;
+use place::Place;
 
 /// Result of server operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -43,6 +57,14 @@ pub enum Error {
     Internal {
         /// What went wrong, for the log.
         message: String,
+    },
+    /// The error of a statement, with its text.
+    #[error(transparent)]
+    InStatement {
+        /// The statement.
+        sql: String,
+        /// What is wrong with it.
+        source: Box<Error>,
     },
     /// The query was cancelled on the user's request or the client went away.
     #[error("query was cancelled: {reason}")]
@@ -132,6 +154,30 @@ pub struct Report {
     pub position: Option<usize>,
 }
 
+impl Report {
+    /// Returns a report of `message` under a code of [`crate::sqlstate`].
+    pub(crate) fn new(sqlstate: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            class: sqlstate::class(sqlstate),
+            sqlstate,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            position: None,
+        }
+    }
+
+    pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    pub(crate) fn with_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
+    }
+}
+
 impl Error {
     /// Returns an internal error that says what panicked, and where it was caught.
     pub(crate) fn from_panic(during: &str, panic: &(dyn std::any::Any + Send)) -> Self {
@@ -141,25 +187,115 @@ impl Error {
         Self::Internal { message: format!("panic during {during}: {text}") }
     }
 
-    /// Returns whether a worker vanished: the query did nothing wrong and may succeed on the workers that live.
-    pub fn is_worker_lost(&self) -> bool {
-        let text = self.to_string();
-        ["cannot connect to worker", "transport error", "tcp connect error", "h2 protocol error"]
-            .iter()
-            .any(|sign| text.contains(sign))
-    }
-
-    /// Returns what a client sees of this error.
-    pub fn report(&self) -> Report {
-        Report {
-            class: Class::Internal,
-            sqlstate: "XX000",
-            message: self.to_string(),
-            detail: None,
-            hint: None,
-            position: None,
+    /// Returns this error together with the text of the statement it is about, so that its report has a position.
+    pub fn in_statement(self, sql: &str) -> Self {
+        match self {
+            Self::InStatement { .. } => self,
+            error => Self::InStatement { sql: sql.to_string(), source: Box::new(error) },
         }
     }
+
+    /// Returns what a client sees of this error. It has a position only after [`Error::in_statement`].
+    pub fn report(&self) -> Report {
+        match self {
+            Self::InStatement { sql, source } => source.report_for(sql),
+            error => error.describe().0,
+        }
+    }
+
+    /// Returns what a client sees of this error of the statement `sql`, with its position where it is known.
+    pub fn report_for(&self, sql: &str) -> Report {
+        let (mut report, place) = self.describe();
+        report.position = match place {
+            Some(place) => place.offset_in(sql),
+            None if report.message == messages::AT_END => Some(sql.chars().count() + 1),
+            None => None,
+        };
+        report
+    }
+
+    /// Returns whether a worker vanished: the query did nothing wrong and may succeed on the workers that live.
+    pub fn is_worker_lost(&self) -> bool {
+        match self {
+            Self::DataFusion(error) | Self::Sql(saltlake_sql::Error::DataFusion(error)) => {
+                lost_worker::is_cause_of(error)
+            }
+            Self::InStatement { source, .. } => source.is_worker_lost(),
+            _ => false,
+        }
+    }
+
+    /// Returns the report and the place in the statement's text.
+    fn describe(&self) -> (Report, Option<Place>) {
+        match self {
+            Self::InStatement { source, .. } => source.describe(),
+            Self::DataFusion(error) => engine::describe(error),
+            Self::Catalog(error) => engine::describe_catalog(error),
+            Self::Sql(error) => describe_sql(error),
+            Self::Internal { message } => (messages::internal(message), None),
+            error => {
+                let report = Report::new(error.own_sqlstate(), error.own_message());
+                (report.with_hint(error.own_hint()), None)
+            }
+        }
+    }
+
+    /// Returns the code of an error that was raised in this crate.
+    fn own_sqlstate(&self) -> &'static str {
+        match self {
+            Self::DatabaseNotFound { .. } => sqlstate::INVALID_CATALOG_NAME,
+            Self::TooManySessions { .. } => sqlstate::TOO_MANY_CONNECTIONS,
+            Self::QueueFull { .. } => sqlstate::QUEUE_FULL,
+            Self::NoWorkers => sqlstate::NO_WORKERS,
+            Self::Cancelled { .. } => sqlstate::QUERY_CANCELED,
+            Self::NotSupported { .. } => sqlstate::FEATURE_NOT_SUPPORTED,
+            Self::UnknownSetting { .. } => sqlstate::UNDEFINED_OBJECT,
+            Self::BadSettingValue { .. } => sqlstate::INVALID_PARAMETER_VALUE,
+            Self::Config { .. } => sqlstate::CONFIG_FILE_ERROR,
+            Self::Io { .. } => sqlstate::IO_ERROR,
+            Self::Internal { .. }
+            | Self::InStatement { .. }
+            | Self::DataFusion(_)
+            | Self::Catalog(_)
+            | Self::Sql(_) => sqlstate::INTERNAL_ERROR,
+        }
+    }
+
+    fn own_message(&self) -> String {
+        match self {
+            Self::Io { source, .. } => format!("{self}: {source}"),
+            error => error.to_string(),
+        }
+    }
+
+    fn own_hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownSetting { similar, .. } => did_you_mean(similar.first()),
+            Self::BadSettingValue { hint, .. } => Some(hint.clone()),
+            Self::Config { hint, .. } => hint.clone(),
+            Self::NoWorkers => Some(messages::START_A_WORKER.to_string()),
+            _ => None,
+        }
+    }
+}
+
+fn describe_sql(error: &saltlake_sql::Error) -> (Report, Option<Place>) {
+    match error {
+        saltlake_sql::Error::Syntax { message, line, column } => {
+            let place = Place { line: *line, column: *column };
+            let (report, found) = messages::syntax(message);
+            (report, found.or((place.line > 0).then_some(place)))
+        }
+        saltlake_sql::Error::TooComplex { .. } => {
+            (Report::new(sqlstate::STATEMENT_TOO_COMPLEX, error.to_string()), None)
+        }
+        saltlake_sql::Error::DataFusion(error) => engine::describe(error),
+    }
+}
+
+/// Returns the hint that names the candidate.
+fn did_you_mean(candidate: Option<impl std::fmt::Display>) -> Option<String> {
+    candidate.map(|candidate| format!("did you mean \"{candidate}\"?"))
 }
 
 /// Returns the candidate that reads most like `name`, if one is near enough to be a slip of the hand.

@@ -15,7 +15,12 @@ pub mod demo;
 pub mod engine;
 pub mod error;
 pub mod frontend;
+pub mod metrics;
+pub mod serve;
 pub mod shell;
+pub mod shutdown;
+pub mod sqlstate;
+pub mod telemetry;
 pub mod worker;
 
 pub use error::{Error, Result};

@@ -4,29 +4,69 @@
 
 use clap::Parser;
 use saltlake::cli::{self, Cli, Command};
-use saltlake::config;
+use saltlake::config::{self, Config};
+use saltlake::coordinator::{Coordinator, Role};
 use saltlake::error::{Error, Result};
+use saltlake::{demo, serve, shell, telemetry};
+use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
 
+/// Stack of the threads that run queries. Evaluating an expression recurses along it, and a statement may be as deep as
+/// `coordinator.max_expression_depth` allows. It is only reserved until it is used.
+const RUN_STACK_BYTES: usize = 16 << 20;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            print_error(&error);
-            ExitCode::FAILURE
-        }
-    }
+    run(cli).unwrap_or_else(|error| {
+        print_error(&error);
+        ExitCode::FAILURE
+    })
 }
 
-fn run(cli: &Cli) -> Result<()> {
+fn run(cli: Cli) -> Result<ExitCode> {
     let loaded = config::load(&cli.command.overrides(), environment())?;
-    match &cli.command {
-        Command::Config { action, .. } => {
-            cli::run_config(*action, &loaded, &mut std::io::stdout().lock())
-        }
+    let config = &loaded.config;
+    if let Command::Config { action, .. } = &cli.command {
+        cli::run_config(*action, &loaded, &mut std::io::stdout().lock())?;
+        return Ok(ExitCode::SUCCESS);
     }
+    telemetry::init(&config.telemetry)?;
+    let n_threads = match cli.command {
+        Command::Worker { .. } => config.worker.thread_count(),
+        _ => config.coordinator.thread_count(),
+    };
+    block_on(n_threads, run_command(cli.command, config))?
+}
+
+async fn run_command(command: Command, config: &Config) -> Result<ExitCode> {
+    match command {
+        Command::Serve { .. } => serve::coordinator(config, Role::Standalone).await?,
+        Command::Coordinator { .. } => serve::coordinator(config, Role::Cluster).await?,
+        Command::Worker { .. } => serve::worker(config).await?,
+        Command::Sql { shell, .. } => {
+            let open_lake = async || Coordinator::start(config, Role::Standalone).await;
+            return Ok(shell::run(shell, config.lake.root.clone(), open_lake).await.into());
+        }
+        Command::Demo { demo, .. } => return Ok(demo::run(demo).await.into()),
+        // Done before there was a runtime.
+        Command::Config { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a future to its end on a runtime of its own. Work that blocks and is still running is not waited for.
+fn block_on<T>(n_threads: usize, future: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(n_threads)
+        .thread_name("saltlake-run")
+        .thread_stack_size(RUN_STACK_BYTES)
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Io { action: "cannot start threads".to_string(), source })?;
+    let output = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(output)
 }
 
 /// Returns the variables of the process that are text.

@@ -25,8 +25,10 @@ const FILE_VARIABLE: &str = "SALTLAKE_CONFIG";
 pub struct Overrides {
     /// The file to read; it must exist.
     pub file: Option<PathBuf>,
-    /// Keys, as dotted paths, and their values.
+    /// Keys, as dotted paths, and their values; they win over every other layer.
     pub values: Vec<(&'static str, String)>,
+    /// Keys, as dotted paths, and values that the command prefers to the defaults; every other layer wins over them.
+    pub defaults: Vec<(&'static str, &'static str)>,
 }
 
 /// A configuration and where it came from.
@@ -50,7 +52,7 @@ pub fn load(
     let variables: Vec<_> =
         environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
     let file = find_file(overrides, &variables)?;
-    let mut figment = Figment::new();
+    let mut figment = Figment::from(default_layer(overrides));
     if let Some(file) = &file {
         figment = figment.merge(Toml::file_exact(file));
     }
@@ -167,6 +169,15 @@ fn insert(values: &mut Dict, path: &str, value: Value) {
     }
 }
 
+/// Returns the layer of what a command prefers to the defaults.
+fn default_layer(overrides: &Overrides) -> Layer {
+    let mut layer = Layer { name: "the defaults".to_string(), values: Dict::new() };
+    for (path, text) in &overrides.defaults {
+        insert(&mut layer.values, path, Value::from(*text));
+    }
+    layer
+}
+
 /// Returns the layer of the command line.
 fn flag_layer(overrides: &Overrides, known: &[Entry]) -> Layer {
     let mut layer = Layer { name: "the command line".to_string(), values: Dict::new() };
@@ -271,6 +282,7 @@ mod tests {
         let overrides = Overrides {
             file: Some(file.path().to_path_buf()),
             values: flags.iter().map(|(path, value)| (*path, value.to_string())).collect(),
+            ..Overrides::default()
         };
         let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         load(&overrides, variables).map(|loaded| loaded.config)
@@ -387,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_named_file_must_exist() {
-        let overrides = Overrides { file: Some("no/such/file.toml".into()), values: vec![] };
+        let overrides = Overrides { file: Some("no/such/file.toml".into()), ..Overrides::default() };
         let message = load(&overrides, []).unwrap_err().to_string();
         assert_eq!(message, "configuration file \"no/such/file.toml\" does not exist");
     }
