@@ -49,10 +49,8 @@ struct Door {
 
 impl Door {
     async fn bind(name: &str, listen: &ListenAddress) -> Result<Self> {
-        let failed = |source| Error::Io {
-            action: format!("cannot listen on {listen} for {name}"),
-            source,
-        };
+        let failed =
+            |source| Error::Io { action: format!("cannot listen on {listen} for {name}"), source };
         let listener =
             TcpListener::bind((listen.host.as_str(), listen.port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -79,9 +77,7 @@ impl Doors {
         let frontend = &config.frontend;
         let cluster = match role {
             Role::Standalone => None,
-            Role::Cluster => {
-                Some(Door::bind("cluster", &config.coordinator.cluster_listen).await?)
-            }
+            Role::Cluster => Some(Door::bind("cluster", &config.coordinator.cluster_listen).await?),
         };
         Ok(Self {
             pg: Door::bind("pg", &frontend.pg.listen).await?,
@@ -103,7 +99,11 @@ impl Doors {
         line("http", http, format!("http://{}/health", reachable(http)))?;
         if let Some(cluster) = &self.cluster {
             let address = reachable(cluster.address);
-            line("cluster", cluster.address, format!("saltlake worker --coordinator http://{address}"))?;
+            line(
+                "cluster",
+                cluster.address,
+                format!("saltlake worker --coordinator http://{address}"),
+            )?;
         }
         out.flush()
     }
@@ -287,8 +287,10 @@ fn write_ready(ready_file: &str, ready: &Ready) -> Result<()> {
         return Ok(());
     }
     let path = Path::new(ready_file);
-    let failed =
-        |source| Error::Io { action: format!("cannot write the ready file \"{ready_file}\""), source };
+    let failed = |source| Error::Io {
+        action: format!("cannot write the ready file \"{ready_file}\""),
+        source,
+    };
     let text = serde_json::to_vec(ready).map_err(|error| failed(error.into()))?;
     let half = path.with_extension(format!("{}.tmp", std::process::id()));
     std::fs::write(&half, text).and_then(|()| std::fs::rename(&half, path)).map_err(failed)

@@ -399,7 +399,8 @@ mod tests {
 
     #[test]
     fn a_named_file_must_exist() {
-        let overrides = Overrides { file: Some("no/such/file.toml".into()), ..Overrides::default() };
+        let overrides =
+            Overrides { file: Some("no/such/file.toml".into()), ..Overrides::default() };
         let message = load(&overrides, []).unwrap_err().to_string();
         assert_eq!(message, "configuration file \"no/such/file.toml\" does not exist");
     }
