@@ -59,7 +59,7 @@ pub enum Error {
         message: String,
     },
     /// The error of a statement, with its text.
-    #[error(transparent)]
+    #[error("{source}")]
     InStatement {
         /// The statement.
         sql: String,
