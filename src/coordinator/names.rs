@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::Result;
+use datafusion::error::DataFusionError;
 use parking_lot::RwLock;
 use std::fmt;
 use std::sync::Arc;
@@ -94,8 +95,12 @@ impl SchemaProvider for PathSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         for schema in self.in_order() {
-            if let Some(table) = schema.table(name).await? {
-                return Ok(Some(table));
+            match schema.table(name).await {
+                Ok(Some(table)) => return Ok(Some(table)),
+                Ok(None) => {}
+                // A search path may name schemas that do not exist, as `"$user"` usually does not.
+                Err(error) if is_schema_missing(&error) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(None)
@@ -103,6 +108,16 @@ impl SchemaProvider for PathSchema {
 
     fn table_exist(&self, name: &str) -> bool {
         self.in_order().any(|schema| schema.table_exist(name))
+    }
+}
+
+fn is_schema_missing(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::External(source) => matches!(
+            source.downcast_ref::<saltlake_catalog::Error>(),
+            Some(saltlake_catalog::Error::SchemaNotFound { .. })
+        ),
+        _ => false,
     }
 }
 

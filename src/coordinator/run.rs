@@ -7,7 +7,8 @@ use super::query::{NewQuery, Query};
 use super::session::{Outcome, Rows, Session};
 use super::{Coordinator, EXCHANGE_BUFFER_BYTES, Role};
 use crate::error::{Error, Result};
-use arrow::array::{RecordBatch, StringArray};
+use arrow::array::{RecordBatch, RecordBatchOptions, StringArray};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
@@ -337,6 +338,22 @@ impl Session {
     }
 }
 
+/// Gives a batch the columns that were announced: coercion may have turned text into its view form since, and
+/// operators differ in what they say about NULL.
+fn announce(batch: &RecordBatch, schema: SchemaRef) -> Result<RecordBatch, DataFusionError> {
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| match column.data_type() == field.data_type() {
+            true => Ok(Arc::clone(column)),
+            false => cast(column, field.data_type()),
+        })
+        .collect::<Result<_, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+}
+
 type Step = Option<(Result<RecordBatch, DataFusionError>, Option<Phase>)>;
 
 /// Produces the next batch of a query's stream.
@@ -352,10 +369,7 @@ async fn step(phase: Phase, schema: SchemaRef) -> Step {
         },
     };
     let announced = outcome.and_then(|(batch, stream)| match batch {
-        // The columns are the same; only what was announced about NULL may differ.
-        Some(batch) => {
-            Ok(Some((batch.with_schema(schema).map_err(DataFusionError::from)?, stream)))
-        }
+        Some(batch) => Ok(Some((announce(&batch, schema)?, stream))),
         None => Ok(None),
     });
     match announced {
