@@ -18,6 +18,7 @@ use datafusion_distributed::{DistributedExt, Worker, WorkerQueryContext};
 use in_flight::{InFlight, InFlightLayer};
 use register::{Announcement, Registration};
 use saltlake_sql::settings::SaltlakeOptions;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -51,16 +52,16 @@ pub async fn run(
         action: "cannot read the worker's own address".to_string(),
         source,
     })?;
-    let advertised = match settings.advertise.as_str() {
-        "" => format!("http://{address}"),
-        url => url.to_string(),
+    let coordinator = parse_url("worker.coordinator", &settings.coordinator)?;
+    let url = match settings.advertise.as_str() {
+        "" => reachable_url(address, &coordinator)?,
+        url => parse_url("worker.advertise", url)?,
     };
-    let url = parse_url("worker.advertise", &advertised)?;
     let memory_limit_bytes = settings.memory_limit_bytes();
     let runtime = engine::runtime(&config.storage, memory_limit_bytes, &settings.spill_dir)?;
     let in_flight = InFlight::default();
     let registration = Registration::start(Announcement {
-        coordinator: parse_url("worker.coordinator", &settings.coordinator)?,
+        coordinator,
         url: url.clone(),
         interval: *settings.heartbeat_interval,
         n_threads: settings.thread_count(),
@@ -137,9 +138,48 @@ async fn serve(
         })
 }
 
+/// Returns the URL others reach this worker under. A worker that listens on every interface advertises the one that
+/// leads to its coordinator.
+fn reachable_url(mut address: SocketAddr, coordinator: &Url) -> Result<Url> {
+    if address.ip().is_unspecified() {
+        let route = || {
+            let any: IpAddr = match address {
+                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let socket = UdpSocket::bind((any, 0))?;
+            // Connecting a UDP socket sends nothing; it asks the system which interface it would use.
+            socket.connect(&*coordinator.socket_addrs(|| None)?)?;
+            socket.local_addr()
+        };
+        let local = route().map_err(|source| Error::Io {
+            action: format!(
+                "cannot find the interface that leads to {coordinator}; set worker.advertise"
+            ),
+            source,
+        })?;
+        address.set_ip(local.ip());
+    }
+    parse_url("worker.listen", &format!("http://{address}"))
+}
+
 fn parse_url(key: &str, text: &str) -> Result<Url> {
     Url::parse(text).ok().filter(Url::has_host).ok_or_else(|| Error::Config {
         message: format!("{key} is not a URL: \"{text}\""),
         hint: Some("write it as http://host:port".to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_on_every_interface_advertises_the_one_to_its_coordinator() {
+        let coordinator = Url::parse("http://127.0.0.1:5436").unwrap();
+        let url = reachable_url("0.0.0.0:7000".parse().unwrap(), &coordinator).unwrap();
+        assert_eq!(url.as_str(), "http://127.0.0.1:7000/");
+        let url = reachable_url("10.1.2.3:7000".parse().unwrap(), &coordinator).unwrap();
+        assert_eq!(url.as_str(), "http://10.1.2.3:7000/");
+    }
 }
