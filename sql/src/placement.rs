@@ -16,7 +16,7 @@ use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion_distributed::{DistributedExec, SessionStateBuilderExt};
+use datafusion_distributed::{DistributedExec, DistributedLeafExec, SessionStateBuilderExt};
 use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Instant;
@@ -73,7 +73,9 @@ pub fn scan_size(plan: &Arc<dyn ExecutionPlan>) -> ScanSize {
     let mut size = ScanSize::default();
     // The closure never fails, so neither does the walk.
     let _ = plan.apply(|node| {
-        let scan = node
+        // After the cut a leaf holds one variant a task; the original has all files.
+        let leaf = node.downcast_ref::<DistributedLeafExec>().map_or(node, |leaf| leaf.original());
+        let scan = leaf
             .downcast_ref::<DataSourceExec>()
             .and_then(|source| source.data_source().downcast_ref::<FileScanConfig>());
         for file in scan.iter().flat_map(|s| s.file_groups.iter()).flat_map(|g| g.files()) {
