@@ -6,10 +6,17 @@
 
 use crate::error::Error;
 use datafusion::common::DataFusionError;
-use datafusion::sql::parser::{DFParserBuilder, Statement as Ast};
-use datafusion::sql::sqlparser::ast::{Expr, Query, Visit, Visitor};
+use datafusion::sql::parser::{
+    CopyToSource, CopyToStatement, DFParser, DFParserBuilder, Statement as Ast,
+};
+use datafusion::sql::sqlparser::ast::{
+    CopyOption, CopySource, CopyTarget, Expr, Query, Statement as SqlStatement, Value, Visit,
+    Visitor,
+};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::Token;
 use std::ops::ControlFlow;
 
 /// Nesting of parentheses and calls that the parser itself accepts; flat chains are limited after parsing.
@@ -68,7 +75,7 @@ fn parse_measured(sql: &str, limits: Limits) -> Result<Vec<Statement>, Error> {
         .with_dialect(&PostgreSqlDialect {})
         .with_recursion_limit(PARSER_RECURSION_LIMIT)
         .build()
-        .and_then(|mut parser| parser.parse_statements())
+        .and_then(|mut parser| parse_statements(&mut parser))
         .map_err(syntax_error)?;
     let mut statements = Vec::with_capacity(asts.len());
     for ast in asts {
@@ -76,6 +83,103 @@ fn parse_measured(sql: &str, limits: Limits) -> Result<Vec<Statement>, Error> {
         statements.push(Statement { ast, sql: sql.to_string() });
     }
     Ok(statements)
+}
+
+fn parse_statements(parser: &mut DFParser<'_>) -> Result<Vec<Ast>, DataFusionError> {
+    let mut statements = vec![];
+    loop {
+        while parser.parser.consume_token(&Token::SemiColon) {}
+        if parser.parser.peek_token().token == Token::EOF {
+            return Ok(statements);
+        }
+        let statement = match postgres_copy(parser)? {
+            Some(statement) => statement,
+            None => parser.parse_statement()?,
+        };
+        statements.push(statement);
+        let next = parser.parser.peek_token();
+        if !matches!(next.token, Token::SemiColon | Token::EOF) {
+            let expected = parser.parser.expected::<()>("end of statement", next);
+            return Err(expected.err().map_or_else(
+                || DataFusionError::Internal("the parser expected nothing".to_string()),
+                |error| DataFusionError::SQL(Box::new(error), None),
+            ));
+        }
+    }
+}
+
+/// Parses PostgreSQL's `COPY … (FORMAT csv, HEADER)`; DataFusion's own form of COPY is left to its parser.
+fn postgres_copy(parser: &mut DFParser<'_>) -> Result<Option<Ast>, DataFusionError> {
+    let is_copy = matches!(
+        parser.parser.peek_token().token,
+        Token::Word(word) if word.keyword == Keyword::COPY
+    );
+    if !is_copy {
+        return Ok(None);
+    }
+    let copy = parser.parser.maybe_parse(|parser| {
+        let statement = parser.parse_statement()?;
+        match parser.peek_token().token {
+            Token::SemiColon | Token::EOF => Ok(statement),
+            _ => parser.expected_ref("end of statement", parser.peek_token_ref()),
+        }
+    });
+    let copy = copy.map_err(|error| DataFusionError::SQL(Box::new(error), None))?;
+    Ok(copy.map(copy_to_file))
+}
+
+/// Turns PostgreSQL's COPY to a file into DataFusion's; other forms stay as they are.
+fn copy_to_file(statement: SqlStatement) -> Ast {
+    let SqlStatement::Copy {
+        source,
+        to: true,
+        target: CopyTarget::File { filename },
+        options,
+        legacy_options,
+        ..
+    } = &statement
+    else {
+        return Ast::Statement(Box::new(statement));
+    };
+    let source = match source {
+        CopySource::Query(query) => CopyToSource::Query(query.clone()),
+        CopySource::Table { table_name, columns } if columns.is_empty() => {
+            CopyToSource::Relation(table_name.clone())
+        }
+        CopySource::Table { .. } => return Ast::Statement(Box::new(statement)),
+    };
+    let mut copy = CopyToStatement {
+        source,
+        target: filename.clone(),
+        partitioned_by: vec![],
+        stored_as: None,
+        options: vec![],
+    };
+    if !legacy_options.is_empty()
+        || !options.iter().all(|option| add_copy_option(option, &mut copy))
+    {
+        return Ast::Statement(Box::new(statement));
+    }
+    Ast::CopyTo(copy)
+}
+
+/// Adds one of PostgreSQL's options; returns whether it has a counterpart.
+fn add_copy_option(option: &CopyOption, copy: &mut CopyToStatement) -> bool {
+    let (name, value) = match option {
+        CopyOption::Format(format) => {
+            copy.stored_as = Some(format.value.to_uppercase());
+            return true;
+        }
+        CopyOption::Header(on) => ("format.has_header", on.to_string()),
+        CopyOption::Delimiter(delimiter) => ("format.delimiter", delimiter.to_string()),
+        CopyOption::Null(text) => ("format.null_value", text.clone()),
+        CopyOption::Quote(quote) => ("format.quote", quote.to_string()),
+        CopyOption::Escape(escape) => ("format.escape", escape.to_string()),
+        CopyOption::Encoding(encoding) => return encoding.eq_ignore_ascii_case("utf8"),
+        _ => return false,
+    };
+    copy.options.push((name.to_string(), Value::SingleQuotedString(value)));
+    true
 }
 
 /// Splits the position off the parser's message.
@@ -155,7 +259,6 @@ fn measure(ast: &Ast, limits: Limits) -> Result<(), Error> {
 }
 
 fn visit(ast: &Ast, measure: &mut Measure) -> ControlFlow<Error> {
-    use datafusion::sql::parser::CopyToSource;
     match ast {
         Ast::Statement(statement) => statement.visit(measure),
         Ast::Explain(explain) => visit(&explain.statement, measure),
@@ -191,6 +294,21 @@ mod tests {
     fn syntax_error_carries_its_position() {
         let Error::Syntax { line, column, .. } = error_of("SELECT 1\nFROM WHERE") else { panic!() };
         assert_eq!((line, column), (2, 6));
+    }
+
+    #[test]
+    fn both_forms_of_copy_are_one_statement() {
+        let copy = |sql: &str| match parse(sql, Limits::default()).unwrap().remove(0).ast {
+            Ast::CopyTo(copy) => copy,
+            other => panic!("{other}"),
+        };
+        let ours =
+            copy("COPY (SELECT 1) TO 'x.csv' STORED AS CSV OPTIONS ('format.has_header' 'true')");
+        let postgres = copy("COPY (SELECT 1) TO 'x.csv' (FORMAT csv, HEADER true)");
+        assert_eq!(ours, postgres);
+        assert_eq!(copy("COPY t TO 'x.parquet';").stored_as, None);
+        let to_client = parse("COPY t TO STDOUT", Limits::default()).unwrap().remove(0).ast;
+        assert!(matches!(to_client, Ast::Statement(_)));
     }
 
     #[test]

@@ -5,8 +5,7 @@
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
-use datafusion::common::Result;
-use datafusion::error::DataFusionError;
+use datafusion::common::{DataFusionError, Result};
 use parking_lot::RwLock;
 use std::fmt;
 use std::sync::Arc;
@@ -98,8 +97,8 @@ impl SchemaProvider for PathSchema {
             match schema.table(name).await {
                 Ok(Some(table)) => return Ok(Some(table)),
                 Ok(None) => {}
-                // A search path may name schemas that do not exist, as `"$user"` usually does not.
-                Err(error) if is_schema_missing(&error) => {}
+                // The path may name schemas that do not exist; PostgreSQL passes over them.
+                Err(error) if is_missing(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -111,14 +110,14 @@ impl SchemaProvider for PathSchema {
     }
 }
 
-fn is_schema_missing(error: &DataFusionError) -> bool {
-    match error.find_root() {
-        DataFusionError::External(source) => matches!(
-            source.downcast_ref::<saltlake_catalog::Error>(),
-            Some(saltlake_catalog::Error::SchemaNotFound { .. })
-        ),
-        _ => false,
-    }
+fn is_missing(error: &DataFusionError) -> bool {
+    matches!(
+        saltlake_catalog::Error::find(error),
+        Some(
+            saltlake_catalog::Error::SchemaNotFound { .. }
+                | saltlake_catalog::Error::TableNotFound { .. }
+        )
+    )
 }
 
 /// A list with the one catalog of a session.

@@ -4,7 +4,7 @@
 //! `datafusion.*` live in the session's DataFusion configuration, so planner and workers read them from there.
 
 use crate::error::{Error, Result, nearest};
-use datafusion::config::ConfigOptions;
+use datafusion::config::{ConfigEntry, ConfigExtension, ConfigOptions};
 use saltlake_sql::settings::SaltlakeOptions;
 use std::collections::BTreeMap;
 
@@ -185,8 +185,7 @@ impl Settings {
             return Some(value.cloned().unwrap_or_else(|| setting.start.to_string()));
         }
         let name = name.to_ascii_lowercase();
-        let entries = options.entries();
-        let entry = entries.into_iter().find(|entry| entry.key == name)?;
+        let entry = entries(options).into_iter().find(|entry| entry.key == name)?;
         Some(entry.value.unwrap_or_default())
     }
 
@@ -262,7 +261,7 @@ impl Settings {
             value: self.get(options, setting.name).unwrap_or_default(),
             about: setting.about.to_string(),
         });
-        let engine = options.entries().into_iter().map(|entry| Shown {
+        let engine = entries(options).into_iter().map(|entry| Shown {
             name: entry.key,
             value: entry.value.unwrap_or_default(),
             about: entry.description.to_string(),
@@ -295,9 +294,24 @@ fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name.eq_ignore_ascii_case(&name))
 }
 
+/// Returns the engine's options and ours by full name. DataFusion lists those of extensions without their prefix, and
+/// the prefixes of other extensions are not for users.
+fn entries(options: &ConfigOptions) -> Vec<ConfigEntry> {
+    let mut entries = options.entries();
+    entries.retain(|entry| entry.key.starts_with("datafusion."));
+    let ours = options.extensions.iter().filter(|(prefix, _)| *prefix == SaltlakeOptions::PREFIX);
+    entries.extend(ours.flat_map(|(prefix, extension)| {
+        extension
+            .entries()
+            .into_iter()
+            .map(move |entry| ConfigEntry { key: format!("{prefix}.{}", entry.key), ..entry })
+    }));
+    entries
+}
+
 fn set_option(options: &mut ConfigOptions, name: &str, value: &str) -> Result<()> {
     let name = name.to_ascii_lowercase();
-    if !options.entries().iter().any(|entry| entry.key == name) {
+    if !entries(options).iter().any(|entry| entry.key == name) {
         return Err(unknown(options, &name));
     }
     options.set(&name, value).map_err(|error| Error::BadSettingValue {
@@ -313,7 +327,7 @@ fn set_option(options: &mut ConfigOptions, name: &str, value: &str) -> Result<()
 }
 
 fn unknown(options: &ConfigOptions, name: &str) -> Error {
-    let entries = options.entries();
+    let entries = entries(options);
     let known = SETTINGS.iter().map(|setting| setting.name);
     let known = known.chain(entries.iter().map(|entry| entry.key.as_str()));
     let similar = nearest(name, known).map(str::to_string).into_iter().collect();
