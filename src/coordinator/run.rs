@@ -389,20 +389,6 @@ async fn step(phase: Phase, schema: SchemaRef) -> Step {
     }
 }
 
-/// Returns a batch with exactly the announced columns. Operators may say otherwise about NULL, and some give a view type
-/// where the logical plan has the plain one.
-fn as_announced(batch: &RecordBatch, schema: SchemaRef) -> Result<RecordBatch, DataFusionError> {
-    let columns = batch.columns().iter().zip(schema.fields());
-    let columns: Vec<_> = columns
-        .map(|(column, field)| match column.data_type() == field.data_type() {
-            true => Ok(Arc::clone(column)),
-            false => cast(column, field.data_type()),
-        })
-        .collect::<Result<_, _>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
-}
-
 /// Returns one column of text, a row a line.
 pub(super) fn text_rows(query_id: uuid::Uuid, column: &str, lines: Vec<String>) -> Result<Rows> {
     let schema = Arc::new(Schema::new(vec![Field::new(column, DataType::Utf8, true)]));

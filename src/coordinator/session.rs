@@ -186,7 +186,8 @@ impl Session {
     /// # Errors
     /// For a syntax error, with its position, or a statement beyond the limits.
     pub fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
-        Ok(saltlake_sql::parse::parse(sql, self.coordinator.limits)?)
+        saltlake_sql::parse::parse(sql, self.coordinator.limits)
+            .map_err(|error| Error::from(error).in_statement(sql))
     }
 
     /// Plans a statement without running it.
@@ -201,7 +202,8 @@ impl Session {
             plan: None,
         };
         let Some(planned) = Self::planned_part(&statement.ast) else { return Ok(prepared) };
-        let plan = self.plan_ast(planned.clone()).await?;
+        let plan = self.plan_ast(planned.clone()).await;
+        let plan = plan.map_err(|error| error.in_statement(&statement.sql))?;
         prepared.parameters = run::parameter_types(&plan)?;
         if matches!(&statement.ast, Ast::Statement(_)) {
             prepared.schema = Some(result_schema(&plan));
