@@ -32,7 +32,7 @@ use dashmap::DashMap;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
-use datafusion_distributed::DistributedExt;
+use datafusion_distributed::{DistributedExt, SessionStateBuilderExt};
 use membership::Members;
 use planning::PlanningPool;
 use query::{Queries, QueryInfo};
@@ -105,11 +105,15 @@ impl Coordinator {
             SessionConfig::new().with_default_catalog_and_schema(CATALOG, names::PATH_SCHEMA);
         engine::apply_planning_options(&mut session_config, settings.thread_count());
         session_config.set_distributed_option_extension(SaltlakeOptions::default());
-        let base = SessionStateBuilder::new()
+        let builder = SessionStateBuilder::new()
             .with_config(session_config)
             .with_runtime_env(runtime)
-            .with_default_features()
-            .build();
+            .with_default_features();
+        let base = match role {
+            Role::Standalone => builder.build(),
+            // Brings the handlers that route tasks, and options that plans to be cut into stages need.
+            Role::Cluster => builder.with_distributed_planner().build(),
+        };
         let members = Arc::new(Members::new(*settings.heartbeat_timeout));
         let coordinator = Arc::new(Self {
             role,
