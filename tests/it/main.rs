@@ -11,6 +11,7 @@ mod errors;
 mod flight;
 mod http;
 mod memory;
+mod pg;
 mod process;
 mod readme;
 mod s3;

@@ -148,19 +148,24 @@ impl Door {
             Ok(Err(Interrupt::Failed(failure))) => return refuse(socket, &failure).await,
             Ok(Ok(Greeting::Done) | Err(Interrupt::Gone(_))) | Err(_) => return,
         };
-        let Ok(_permit) = self.permits.try_acquire() else {
+        let Ok(permit) = self.permits.try_acquire() else {
             warn!("connection refused: the limit is reached");
             return refuse(socket, &Failure::too_many_connections()).await;
         };
-        let opened = startup::open_session(&self.coordinator, &startup);
+        let opened =
+            startup::open_session(&self.coordinator, &startup).and_then(|(session, catalog)| {
+                startup::configure(&session, &startup)?;
+                Ok((session, catalog))
+            });
         let (session, catalog) = match opened {
             Ok(opened) => opened,
-            Err(Interrupt::Failed(failure)) => return refuse(socket, &failure).await,
+            Err(Interrupt::Failed(failure)) => {
+                // A client that is told to go may come again at once.
+                drop(permit);
+                return refuse(socket, &failure).await;
+            }
             Err(Interrupt::Gone(_)) => return,
         };
-        if let Err(Interrupt::Failed(failure)) = startup::configure(&session, &startup) {
-            return refuse(socket, &failure).await;
-        }
         match startup::greet(&mut socket, &startup, &session) {
             Ok(known_settings) => {
                 let shutdown = self.shutdown.clone();
