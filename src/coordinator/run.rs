@@ -40,6 +40,9 @@ pub(super) struct Planned {
 /// Turns a statement into a logical plan.
 pub(super) async fn statement_to_plan(state: &SessionState, ast: Ast) -> Result<LogicalPlan> {
     let plan = state.statement_to_plan(ast).await?;
+    // Types are settled here and not only while optimizing: until then a UNION of integers and decimals claims to be
+    // integers, and clients are told the columns before the query runs.
+    let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     let refused = match &plan {
         LogicalPlan::Ddl(ddl) => Some(ddl.name().to_string()),
         LogicalPlan::Dml(dml) => Some(dml.op.name().to_string()),
