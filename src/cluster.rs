@@ -1,4 +1,4 @@
-//! Connections between coordinator and workers, the same on both sides.
+//! What coordinator and workers share: the messages a worker announces itself with, and connections.
 //!
 //! datafusion-distributed's own resolver connects without a time limit and never notices a host that vanished;
 //! [`Channels`] bounds the connect and keeps idle connections checked. Workers use it too, since they read each other's
@@ -9,15 +9,17 @@ use datafusion::common::{DataFusionError, exec_datafusion_err};
 use datafusion_distributed::grpc::{BoxCloneSyncChannel, create_worker_client};
 use datafusion_distributed::{ChannelResolver, GetWorkerInfoRequest, WorkerChannel};
 use moka::future::Cache;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::Endpoint;
 use url::Url;
+use uuid::Uuid;
 
 /// Silence on a connection after which a ping is sent, and how long its answer may take: a host that vanished without
 /// closing is noticed within the sum.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Connections kept; far above any cluster, a bound on what changing addresses can fill.
 const MAX_CHANNELS: u64 = 10_000;
@@ -27,6 +29,48 @@ const IDLE_TIME: Duration = Duration::from_mins(5);
 
 /// How long a worker may take to answer whether it lives.
 const PROBE_TIME: Duration = Duration::from_secs(1);
+
+/// What a worker says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// This start of the worker; a restarted one has a new id.
+    #[serde(with = "as_text")]
+    pub id: Uuid,
+    /// Where it takes tasks.
+    #[serde(with = "as_text")]
+    pub url: Url,
+    /// Saltlake's version; only equal ones work together.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Threads that run tasks.
+    pub n_threads: usize,
+    /// Memory its tasks may reserve, in bytes.
+    pub memory_limit_bytes: u64,
+    /// Memory reserved now, in bytes.
+    pub memory_reserved_bytes: u64,
+    /// Task streams open now.
+    pub n_tasks: usize,
+    /// Finishes what it has and takes nothing new.
+    pub draining: bool,
+}
+
+/// What a worker says when it leaves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Goodbye {
+    /// The start of the worker that ends.
+    #[serde(with = "as_text")]
+    pub id: Uuid,
+}
+
+/// What the coordinator answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Whether the worker will get tasks.
+    pub accepted: bool,
+    /// Why not.
+    pub reason: Option<String>,
+}
 
 /// Open connections by address.
 #[derive(Clone)]
@@ -85,5 +129,26 @@ impl ChannelResolver for Channels {
         let channel =
             channel.map_err(|error: Arc<DataFusionError>| DataFusionError::Shared(error))?;
         Ok(create_worker_client(channel))
+    }
+}
+
+/// Writes a value as its text. The serde features of `uuid` and `url` would say the same, and recompile half the tree.
+mod as_text {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &impl Display,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }

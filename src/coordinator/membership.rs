@@ -4,12 +4,12 @@
 //! [`Members::live`] for each query. The listener runs on a thread of its own, so that heavy queries cannot delay it.
 
 use super::Coordinator;
+use crate::cluster::{Goodbye, Heartbeat, Welcome};
 use crate::error::{Error, Result};
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use dashmap::DashMap;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -20,48 +20,6 @@ use uuid::Uuid;
 
 /// Workers a coordinator takes; a bound on what a runaway announcer can fill.
 const MAX_WORKERS: usize = 10_000;
-
-/// What a worker says of itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Heartbeat {
-    /// This start of the worker; a restarted one has a new id.
-    #[serde(with = "as_text")]
-    pub id: Uuid,
-    /// Where it takes tasks.
-    #[serde(with = "as_text")]
-    pub url: Url,
-    /// Saltlake's version; only equal ones work together.
-    pub version: String,
-    /// Process id.
-    pub pid: u32,
-    /// Threads that run tasks.
-    pub n_threads: usize,
-    /// Memory its tasks may reserve, in bytes.
-    pub memory_limit_bytes: u64,
-    /// Memory reserved now, in bytes.
-    pub memory_reserved_bytes: u64,
-    /// Task streams open now.
-    pub n_tasks: usize,
-    /// Finishes what it has and takes nothing new.
-    pub draining: bool,
-}
-
-/// What a worker says when it leaves.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Goodbye {
-    /// The start of the worker that ends.
-    #[serde(with = "as_text")]
-    pub id: Uuid,
-}
-
-/// What the coordinator answers.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Welcome {
-    /// Whether the worker will get tasks.
-    pub accepted: bool,
-    /// Why not.
-    pub reason: Option<String>,
-}
 
 /// A worker as the coordinator sees it.
 #[derive(Debug, Clone)]
@@ -222,27 +180,6 @@ async fn heard(
 
 async fn left(State(members): State<Arc<Members>>, Json(goodbye): Json<Goodbye>) {
     members.leave(goodbye.id);
-}
-
-/// Writes a value as its text. The serde features of `uuid` and `url` would say the same, and recompile half the tree.
-mod as_text {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-    use std::fmt::Display;
-    use std::str::FromStr;
-
-    pub(super) fn serialize<S: Serializer>(
-        value: &impl Display,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(value)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
-        deserializer: D,
-    ) -> Result<T, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! session ─┬─> command     SET, SHOW, DDL, transactions
-//!          ├─> run         plan, place, execute, retry, cancel ──> planning, query, membership
+//!          ├─> run         plan, place, execute, retry, cancel ──> planning, threads, query, membership
 //!          ├─> copy        COPY … TO: staged, then renamed
 //!          └─> names       the catalog a session sees ──> system_tables
 //! ```
@@ -20,6 +20,7 @@ mod run;
 pub mod session;
 mod settings;
 mod system_tables;
+mod threads;
 
 pub use session::{Outcome, Prepared, Rows, Session, SessionOptions};
 
@@ -41,6 +42,7 @@ use saltlake_sql::parse::Limits;
 use saltlake_sql::settings::SaltlakeOptions;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
+use threads::QueryThreads;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -80,6 +82,7 @@ pub struct Coordinator {
     channels: Channels,
     queries: Arc<Queries>,
     planning: PlanningPool,
+    threads: QueryThreads,
     running: Arc<Semaphore>,
     queued: Arc<Semaphore>,
     sessions: DashMap<i32, Weak<Session>>,
@@ -138,6 +141,7 @@ impl Coordinator {
                 settings.planning_stack.as_usize(),
                 &Handle::current(),
             )?,
+            threads: QueryThreads::start(settings.thread_count())?,
             running: Arc::new(Semaphore::new(settings.max_running_queries)),
             queued: Arc::new(Semaphore::new(settings.max_running_queries * QUEUED_PER_RUNNING)),
             sessions: DashMap::new(),

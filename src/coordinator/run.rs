@@ -5,19 +5,19 @@
 
 use super::query::{NewQuery, Query};
 use super::session::{Outcome, Rows, Session};
+use super::threads::Batches;
 use super::{Coordinator, EXCHANGE_BUFFER_BYTES, Role};
 use crate::error::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
-use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::{ExplainStatement, Statement as Ast};
 use datafusion_distributed::{DistributedExt, WorkerResolver};
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, stream};
 use saltlake_sql::explain;
 use saltlake_sql::optimizer::{self, PassLog};
 use saltlake_sql::placement::{self, Placed, Placement};
@@ -148,6 +148,8 @@ struct Run {
     state: SessionState,
     plan: LogicalPlan,
     deadline: Option<tokio::time::Instant>,
+    /// Times it may be planned again after a lost worker.
+    n_retries: usize,
     _turn: OwnedSemaphorePermit,
 }
 
@@ -187,17 +189,17 @@ impl Run {
     }
 
     /// Plans and starts to execute.
-    async fn start(&self) -> Result<(Planned, SendableRecordBatchStream)> {
+    async fn start(&self) -> Result<(Planned, Batches)> {
         let planned = self.plan().await?;
-        let stream =
-            execute_stream(Arc::clone(&planned.placed.plan), Arc::clone(&planned.context))?;
-        Ok((planned, stream))
+        let (plan, context) = (Arc::clone(&planned.placed.plan), Arc::clone(&planned.context));
+        let batches = self.coordinator.threads.execute(plan, context)?;
+        Ok((planned, batches))
     }
 
     /// Returns the next non-empty batch.
-    async fn next(&self, stream: &mut SendableRecordBatchStream) -> Result<Option<RecordBatch>> {
+    async fn next(&self, batches: &mut Batches) -> Result<Option<RecordBatch>> {
         loop {
-            let batch = self.guard(async { Ok(stream.next().await) }).await?;
+            let batch = self.guard(async { Ok(batches.next().await) }).await?;
             match batch {
                 Some(Ok(batch)) if batch.num_rows() == 0 => {}
                 Some(batch) => return Ok(Some(batch?)),
@@ -207,7 +209,7 @@ impl Run {
     }
 
     /// Starts and returns the first batch with the stream behind it; a lost worker leads to another try.
-    async fn first(&self) -> Result<(Planned, Option<RecordBatch>, SendableRecordBatchStream)> {
+    async fn first(&self) -> Result<(Planned, Option<RecordBatch>, Batches)> {
         let mut tries = 0;
         loop {
             let attempt = async {
@@ -216,7 +218,7 @@ impl Run {
                 Ok::<_, Error>((planned, batch, stream))
             };
             match attempt.await {
-                Err(error) if tries < self.coordinator.retry_limit && error.is_worker_lost() => {
+                Err(error) if tries < self.n_retries && error.is_worker_lost() => {
                     tries += 1;
                     warn!(query_id = %self.query.id(), %error, "worker lost before the first row, planning again");
                     self.coordinator.check_workers().await;
@@ -230,7 +232,7 @@ impl Run {
 /// What the stream of a query holds between two batches.
 enum Phase {
     Starting(Run),
-    Running(Run, SendableRecordBatchStream),
+    Running(Run, Batches),
 }
 
 impl Session {
@@ -259,6 +261,7 @@ impl Session {
             state: self.state(),
             plan,
             deadline,
+            n_retries: self.coordinator.retry_limit,
             _turn: turn,
         })
     }
@@ -290,7 +293,9 @@ impl Session {
         plan: LogicalPlan,
         sql: &str,
     ) -> Result<Vec<RecordBatch>> {
-        let run = self.admit(plan, sql).await?;
+        let mut run = self.admit(plan, sql).await?;
+        // The first try may have written files already; the whole COPY can be sent again.
+        run.n_retries = 0;
         let work = async {
             let (_, first, mut stream) = run.first().await?;
             let mut batches: Vec<_> = first.into_iter().collect();

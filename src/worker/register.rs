@@ -4,7 +4,7 @@
 //! life and make the worker look dead.
 
 use super::in_flight::InFlight;
-use crate::coordinator::membership::{Goodbye, Heartbeat, Welcome};
+use crate::cluster::{Goodbye, Heartbeat, Welcome};
 use crate::error::{Error, Result};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use std::sync::Arc;
