@@ -78,6 +78,12 @@ pub enum Error {
         /// What was asked for.
         feature: String,
     },
+    /// A statement that would change a table of the lake.
+    #[error("cannot execute {statement}: tables of the lake are read-only")]
+    WriteRefused {
+        /// Its first word.
+        statement: String,
+    },
     /// A setting that does not exist.
     #[error("unrecognized configuration parameter \"{name}\"")]
     UnknownSetting {
@@ -249,6 +255,7 @@ impl Error {
             Self::NoWorkers => sqlstate::NO_WORKERS,
             Self::Cancelled { .. } => sqlstate::QUERY_CANCELED,
             Self::NotSupported { .. } => sqlstate::FEATURE_NOT_SUPPORTED,
+            Self::WriteRefused { .. } => sqlstate::READ_ONLY,
             Self::UnknownSetting { .. } => sqlstate::UNDEFINED_OBJECT,
             Self::BadSettingValue { .. } => sqlstate::INVALID_PARAMETER_VALUE,
             Self::Config { .. } => sqlstate::CONFIG_FILE_ERROR,
@@ -273,6 +280,9 @@ impl Error {
             Self::UnknownSetting { similar, .. } => did_you_mean(similar.first()),
             Self::BadSettingValue { hint, .. } => Some(hint.clone()),
             Self::Config { hint, .. } => hint.clone(),
+            Self::WriteRefused { .. } => {
+                Some("write a new table with COPY (SELECT …) TO 'name.parquet'".to_string())
+            }
             Self::NoWorkers => Some(messages::START_A_WORKER.to_string()),
             _ => None,
         }
@@ -288,6 +298,9 @@ fn describe_sql(error: &saltlake_sql::Error) -> (Report, Option<Place>) {
         }
         saltlake_sql::Error::TooComplex { .. } => {
             (Report::new(sqlstate::STATEMENT_TOO_COMPLEX, error.to_string()), None)
+        }
+        saltlake_sql::Error::NotSupported { .. } => {
+            (Report::new(sqlstate::FEATURE_NOT_SUPPORTED, error.to_string()), None)
         }
         saltlake_sql::Error::DataFusion(error) => engine::describe(error),
     }

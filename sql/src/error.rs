@@ -25,6 +25,12 @@ pub enum Error {
         /// The limit in force.
         limit: usize,
     },
+    /// The engine would answer it, and wrongly.
+    #[error("{feature} is not supported")]
+    NotSupported {
+        /// What was asked for.
+        feature: &'static str,
+    },
     /// DataFusion refused to plan it.
     #[error(transparent)]
     DataFusion(#[from] DataFusionError),

@@ -6,6 +6,8 @@
 //! placement and the cut into stages follow in [`crate::placement`].
 //! Limit: rules that a runnable plan depends on cannot be switched off (see [`REQUIRED`]).
 
+mod yielding_joins;
+
 use crate::settings::SaltlakeOptions;
 use datafusion::common::Result;
 use datafusion::config::ConfigOptions;
@@ -17,6 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use yielding_joins::YieldingJoins;
 
 /// Physical rules without which a plan is not runnable, or not checked to be.
 const REQUIRED: [&str; 4] =
@@ -117,6 +120,10 @@ pub async fn plan_physical(
         })
         .map(|rule| Arc::new(Timed { rule: Arc::clone(rule), log: log.clone() }) as _)
         .collect();
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = rules;
+    if !disabled.iter().any(|name| name == YieldingJoins.name()) {
+        rules.push(Arc::new(Timed { rule: Arc::new(YieldingJoins), log: log.clone() }));
+    }
     let timed = SessionStateBuilder::new_from_existing(state.clone())
         .with_physical_optimizer_rules(rules)
         .build();

@@ -10,8 +10,8 @@ use datafusion::sql::parser::{
     CopyToSource, CopyToStatement, DFParser, DFParserBuilder, Statement as Ast,
 };
 use datafusion::sql::sqlparser::ast::{
-    CopyOption, CopySource, CopyTarget, Expr, Query, Statement as SqlStatement, Value, Visit,
-    Visitor,
+    BinaryOperator, CopyOption, CopySource, CopyTarget, Expr, Query, SetExpr, SetOperator,
+    SetQuantifier, Statement as SqlStatement, Value, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -231,8 +231,9 @@ impl Measure {
 impl Visitor for Measure {
     type Break = Error;
 
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Error> {
-        self.enter()
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
+        self.enter()?;
+        refuse_set_operations(&query.body)
     }
 
     fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Error> {
@@ -240,13 +241,49 @@ impl Visitor for Measure {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<Error> {
-        self.enter()
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
+        self.enter()?;
+        refuse_quantifiers(expr)
     }
 
     fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<Error> {
         self.depth -= 1;
         ControlFlow::Continue(())
+    }
+}
+
+/// Refuses INTERSECT ALL and EXCEPT ALL: DataFusion 55 plans them as semi and anti joins, which do not count duplicates.
+fn refuse_set_operations(body: &SetExpr) -> ControlFlow<Error> {
+    let SetExpr::SetOperation { op, set_quantifier, left, right } = body else {
+        return ControlFlow::Continue(());
+    };
+    let all = matches!(set_quantifier, SetQuantifier::All);
+    match op {
+        SetOperator::Intersect if all => {
+            ControlFlow::Break(Error::NotSupported { feature: "INTERSECT ALL" })
+        }
+        SetOperator::Except if all => {
+            ControlFlow::Break(Error::NotSupported { feature: "EXCEPT ALL" })
+        }
+        _ => {
+            refuse_set_operations(left)?;
+            refuse_set_operations(right)
+        }
+    }
+}
+
+/// Refuses comparisons with ALL and ANY of a subquery, other than `= ANY`: DataFusion 55 gives wrong rows for them.
+fn refuse_quantifiers(expr: &Expr) -> ControlFlow<Error> {
+    let (right, feature) = match expr {
+        Expr::AllOp { right, .. } => (right, "a comparison with ALL of a subquery"),
+        Expr::AnyOp { right, compare_op, .. } if *compare_op != BinaryOperator::Eq => {
+            (right, "a comparison with ANY of a subquery, other than =,")
+        }
+        _ => return ControlFlow::Continue(()),
+    };
+    match right.as_ref() {
+        Expr::Subquery(_) => ControlFlow::Break(Error::NotSupported { feature }),
+        _ => ControlFlow::Continue(()),
     }
 }
 
@@ -331,6 +368,21 @@ mod tests {
     fn a_chain_below_the_limit_is_accepted() {
         let sql = format!("SELECT {}", vec!["1"; 900].join("+"));
         assert_eq!(parse(&sql, Limits::default()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_the_engine_answers_wrongly_is_refused() {
+        for sql in [
+            "SELECT 1 INTERSECT ALL SELECT 1",
+            "SELECT 1 UNION SELECT 2 EXCEPT ALL SELECT 1",
+            "SELECT 1 WHERE 1 >= ALL (SELECT 2)",
+            "SELECT 1 WHERE 1 < ANY (SELECT 2)",
+        ] {
+            assert!(matches!(error_of(sql), Error::NotSupported { .. }), "{sql}");
+        }
+        for sql in ["SELECT 1 INTERSECT SELECT 1", "SELECT 1 WHERE 1 = ANY (SELECT 2)"] {
+            assert_eq!(parse(sql, Limits::default()).unwrap().len(), 1, "{sql}");
+        }
     }
 
     #[test]

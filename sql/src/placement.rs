@@ -15,8 +15,11 @@ use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion_distributed::{DistributedExec, DistributedLeafExec, SessionStateBuilderExt};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion_distributed::{
+    DesiredTaskCountEvent, DesiredTaskCountEventResponse, DistributedExec, DistributedLeafExec,
+    SessionStateBuilderExt,
+};
 use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Instant;
@@ -85,6 +88,30 @@ pub fn scan_size(plan: &Arc<dyn ExecutionPlan>) -> ScanSize {
         Ok(TreeNodeRecursion::Continue)
     });
     size
+}
+
+/// Returns why a plan must not be cut into stages, if it must not.
+pub fn obstacle(plan: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
+    let recursive = contains(plan, "RecursiveQueryExec");
+    // Its recursive term runs many times over the same input; the partitions of an exchange can be read once.
+    recursive.then_some("recursive query")
+}
+
+/// Returns whether a plan holds a node of this name.
+pub fn contains(plan: &Arc<dyn ExecutionPlan>, name: &str) -> bool {
+    plan.exists(|node| Ok(node.name() == name)).unwrap_or_default()
+}
+
+/// Keeps scans of a single partition in a single task.
+///
+/// Operators above such a scan (a limit, a window, a sort) may rely on seeing all rows; with several partitions the
+/// optimizer puts an exchange between, with one it does not. datafusion-distributed would split the files all the same.
+pub fn one_partition_one_task(
+    event: DesiredTaskCountEvent<'_>,
+) -> Option<Result<DesiredTaskCountEventResponse>> {
+    let is_leaf = event.plan.children().is_empty();
+    let single = event.plan.output_partitioning().partition_count() == 1;
+    (is_leaf && single).then(|| Ok(DesiredTaskCountEventResponse::maximum(1)))
 }
 
 /// Decides where a plan runs. `n_workers` is `None` when this process has no cluster.

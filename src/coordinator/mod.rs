@@ -39,6 +39,7 @@ use planning::PlanningPool;
 use query::{Queries, QueryInfo};
 use saltlake_catalog::{Lake, LakeOptions, ViewPlanner};
 use saltlake_sql::parse::Limits;
+use saltlake_sql::placement;
 use saltlake_sql::settings::SaltlakeOptions;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
@@ -115,7 +116,16 @@ impl Coordinator {
         let base = match role {
             Role::Standalone => builder.build(),
             // Brings the handlers that route tasks, and options that plans to be cut into stages need.
-            Role::Cluster => builder.with_distributed_planner().build(),
+            Role::Cluster => {
+                let mut state = builder.with_distributed_planner().build();
+                let config = state.config_mut();
+                config
+                    .set_distributed_desired_task_count_handler(placement::one_partition_one_task);
+                // Plans that stay here may use it; `run` turns it off for those that do not.
+                let options = config.options_mut();
+                options.optimizer.enable_physical_uncorrelated_scalar_subquery = true;
+                state
+            }
         };
         let members = Arc::new(Members::new(*settings.heartbeat_timeout));
         let coordinator = Arc::new(Self {
@@ -128,11 +138,7 @@ impl Coordinator {
                 max_nodes: settings.max_statement_nodes,
             },
             retry_limit: settings.retry_limit,
-            start_settings: config
-                .session
-                .iter()
-                .map(|(n, v)| (n.to_string(), v.to_string()))
-                .collect(),
+            start_settings: start_settings(config),
             members,
             channels: Channels::new(*settings.worker_connect_timeout),
             queries: Arc::new(Queries::default()),
@@ -210,6 +216,15 @@ impl Coordinator {
     pub fn lake(&self) -> &Arc<Lake> {
         &self.lake
     }
+}
+
+/// Returns the start values of `[session]`; a name that is not PostgreSQL's or DataFusion's is one of `saltlake.*`.
+fn start_settings(config: &Config) -> Vec<(String, String)> {
+    let full_name = |name: &str| match settings::is_full_name(name) {
+        true => name.to_string(),
+        false => format!("saltlake.{name}"),
+    };
+    config.session.iter().map(|(name, value)| (full_name(name), value.to_string())).collect()
 }
 
 /// Plans the text of a view for the lake, which knows no SQL.

@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::{ExplainStatement, Statement as Ast};
 use datafusion_distributed::{DistributedExt, WorkerResolver};
@@ -45,7 +46,9 @@ pub(super) async fn statement_to_plan(state: &SessionState, ast: Ast) -> Result<
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     let refused = match &plan {
         LogicalPlan::Ddl(ddl) => Some(ddl.name().to_string()),
-        LogicalPlan::Dml(dml) => Some(dml.op.name().to_string()),
+        LogicalPlan::Dml(dml) => {
+            return Err(Error::WriteRefused { statement: dml.op.name().to_uppercase() });
+        }
         LogicalPlan::Statement(statement) => Some(statement.name().to_string()),
         _ => None,
     };
@@ -80,12 +83,29 @@ impl Coordinator {
         };
         let options = self.pin_workers(&mut state, workers.clone().unwrap_or_default())?;
         let passes = PassLog::default();
-        let plan = optimizer::optimize_logical(&state, plan, &passes)?;
-        let plan = optimizer::plan_physical(&state, &plan, &passes).await?;
+        let logical = plan;
+        let mut plan = physical(&state, &logical, &passes).await?;
         let n_workers = workers.map(|workers| workers.len());
-        let placement = placement::decide(placement::scan_size(&plan), &options, n_workers);
+        let mut placement = placement::decide(placement::scan_size(&plan), &options, n_workers);
         if let Placement::Distributed { n_workers: 0, .. } = placement {
             return Err(Error::NoWorkers);
+        }
+        if matches!(placement, Placement::Distributed { .. }) {
+            if let Some(reason) = placement::obstacle(&plan) {
+                placement = Placement::Local { reason: reason.to_string() };
+            } else if placement::contains(&plan, "ScalarSubqueryExec") {
+                // Tasks cannot share the value of a subquery: joins must carry it.
+                let options = state.config_mut().options_mut();
+                options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+                match physical(&state, &logical, &passes).await {
+                    Ok(with_joins) => plan = with_joins,
+                    Err(error) => {
+                        debug!(%error, "subquery cannot become a join, the plan stays local");
+                        let reason = "a scalar subquery that cannot become a join".to_string();
+                        placement = Placement::Local { reason };
+                    }
+                }
+            }
         }
         let placed = placement::place(&state, plan, placement, &passes).await?;
         Ok(Planned { placed, passes, context: state.task_ctx(), options })
@@ -101,6 +121,10 @@ impl Coordinator {
             Distribution::Always => 1,
             _ => options.bytes_per_partition.max(1),
         };
+        if options.distribution == Distribution::Always {
+            // Otherwise files below the default of 10 MiB stay in one partition, and so in one task.
+            config.options_mut().optimizer.repartition_file_min_size = 0;
+        }
         config.set_distributed_option_extension(options.clone());
         config.set_distributed_worker_resolver(Pinned(workers));
         config.set_distributed_channel_resolver(self.channels.clone());
@@ -130,6 +154,16 @@ impl Coordinator {
         let closed = |_| Error::Internal { message: "admission is closed".to_string() };
         Arc::clone(&self.running).acquire_owned().await.map_err(closed)
     }
+}
+
+/// Runs the logical and physical passes.
+async fn physical(
+    state: &SessionState,
+    plan: &LogicalPlan,
+    passes: &PassLog,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let plan = optimizer::optimize_logical(state, plan.clone(), passes)?;
+    Ok(optimizer::plan_physical(state, &plan, passes).await?)
 }
 
 /// The workers of one query.

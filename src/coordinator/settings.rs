@@ -283,6 +283,11 @@ impl Settings {
     }
 }
 
+/// Returns whether a name is a setting's as it stands, with nothing to put before it.
+pub(super) fn is_full_name(name: &str) -> bool {
+    name.contains('.') || find(name).is_some()
+}
+
 fn find(name: &str) -> Option<&'static Setting> {
     let name = match name.to_ascii_lowercase().as_str() {
         // SHOW TIME ZONE and SHOW TRANSACTION ISOLATION LEVEL arrive as words.
