@@ -20,9 +20,10 @@ oracle ADDRESS:
 config-reference:
     cargo run --locked -- config reference > docs/config.md
 
-# Benchmarks.
+# TPC-H beside DuckDB and DataFusion; `just bench --check` compares rows only.
 bench *ARGS:
-    cargo bench --locked {{ARGS}}
+    cargo build --release --locked
+    benches/e2e/run {{ARGS}}
 
 # Starts the servers of docker-compose.yml.
 up:
