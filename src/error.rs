@@ -78,6 +78,14 @@ pub enum Error {
         /// What was asked for.
         feature: String,
     },
+    /// A relation that does not exist, with those that look alike.
+    #[error("{source}")]
+    Similar {
+        /// Names that look alike, the nearest first.
+        similar: Vec<String>,
+        /// What the planner said.
+        source: Box<Error>,
+    },
     /// A statement that would change a table of the lake.
     #[error("cannot execute {statement}: tables of the lake are read-only")]
     WriteRefused {
@@ -235,6 +243,10 @@ impl Error {
     fn describe(&self) -> (Report, Option<Place>) {
         match self {
             Self::InStatement { source, .. } => source.describe(),
+            Self::Similar { similar, source } => {
+                let (report, place) = source.describe();
+                (report.with_hint(did_you_mean(similar.first())), place)
+            }
             Self::DataFusion(error) => engine::describe(error),
             Self::Catalog(error) => engine::describe_catalog(error),
             Self::Sql(error) => describe_sql(error),
@@ -262,6 +274,7 @@ impl Error {
             Self::Io { .. } => sqlstate::IO_ERROR,
             Self::Internal { .. }
             | Self::InStatement { .. }
+            | Self::Similar { .. }
             | Self::DataFusion(_)
             | Self::Catalog(_)
             | Self::Sql(_) => sqlstate::INTERNAL_ERROR,

@@ -22,6 +22,9 @@ use std::ops::ControlFlow;
 /// Nesting of parentheses and calls that the parser itself accepts; flat chains are limited after parsing.
 const PARSER_RECURSION_LIMIT: usize = 200;
 
+/// Selects that UNION, INTERSECT and EXCEPT may chain; planning them recurses with large frames.
+const MAX_SET_OPERATIONS: usize = 256;
+
 /// Stack for parsing and measuring. A text of [`Limits::max_bytes`] holds at most half as many operators, and
 /// dropping a tree that deep needs some 200 bytes a level.
 const PARSE_STACK_BYTES: usize = 256 * 1024 * 1024;
@@ -64,7 +67,7 @@ pub fn parse(sql: &str, limits: Limits) -> Result<Vec<Statement>, Error> {
         });
     }
     // A short text cannot hold a deep tree: skip the large stack for it.
-    if sql.len() < 16 * 1024 {
+    if sql.len() < 4 * 1024 {
         return parse_measured(sql, limits);
     }
     stacker::grow(PARSE_STACK_BYTES, || parse_measured(sql, limits))
@@ -233,6 +236,7 @@ impl Visitor for Measure {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
         self.enter()?;
+        limit_set_operations(&query.body)?;
         refuse_set_operations(&query.body)
     }
 
@@ -249,6 +253,22 @@ impl Visitor for Measure {
     fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<Error> {
         self.depth -= 1;
         ControlFlow::Continue(())
+    }
+}
+
+/// Counts a chain of set operations along its left side, where the parser puts it.
+fn limit_set_operations(mut body: &SetExpr) -> ControlFlow<Error> {
+    let mut n_operations = 0;
+    while let SetExpr::SetOperation { left, .. } = body {
+        n_operations += 1;
+        body = left;
+    }
+    match n_operations > MAX_SET_OPERATIONS {
+        true => ControlFlow::Break(Error::TooComplex {
+            what: "number of set operations",
+            limit: MAX_SET_OPERATIONS,
+        }),
+        false => ControlFlow::Continue(()),
     }
 }
 
@@ -354,6 +374,8 @@ mod tests {
             let sql = format!("SELECT {}", vec!["1"; n].join("+"));
             assert!(matches!(error_of(&sql), Error::TooComplex { .. }), "{n} terms");
         }
+        let sql = vec!["SELECT 1"; 3_000].join(" UNION ALL ");
+        assert!(matches!(error_of(&sql), Error::TooComplex { .. }));
         let sql = format!("SELECT 1 WHERE {}", vec!["1=0"; 50_000].join(" OR "));
         assert!(matches!(error_of(&sql), Error::TooComplex { .. }));
     }

@@ -219,8 +219,7 @@ mod tests {
     use super::*;
 
     fn check(distribution: Distribution, bytes: u64, n_workers: Option<usize>, expected: &str) {
-        let mut options = SaltlakeOptions::default();
-        options.distribution = distribution;
+        let options = SaltlakeOptions { distribution, ..SaltlakeOptions::default() };
         let size = ScanSize { n_files: usize::from(bytes > 0), bytes };
         assert_eq!(decide(size, &options, n_workers).to_string(), expected);
     }

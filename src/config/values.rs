@@ -61,7 +61,9 @@ impl FromStr for ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = BYTE_UNITS.iter().find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0);
+        let unit = BYTE_UNITS
+            .iter()
+            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         match unit {
             Some((name, factor)) => write!(f, "{} {name}", self.0 / factor),
             None => write!(f, "0"),
@@ -110,7 +112,9 @@ impl FromStr for Duration {
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis() as u64;
-        let unit = TIME_UNITS.iter().find(|(_, factor)| millis >= *factor && millis % factor == 0);
+        let unit = TIME_UNITS
+            .iter()
+            .find(|(_, factor)| millis >= *factor && millis.is_multiple_of(*factor));
         match unit {
             Some((name, factor)) => write!(f, "{}{name}", millis / factor),
             None => write!(f, "0s"),

@@ -203,7 +203,13 @@ impl Session {
         };
         let Some(planned) = Self::planned_part(&statement.ast) else { return Ok(prepared) };
         let plan = self.plan_ast(planned.clone()).await;
-        let plan = plan.map_err(|error| error.in_statement(&statement.sql))?;
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(error) => {
+                let error = self.with_similar(error, planned).await;
+                return Err(error.in_statement(&statement.sql));
+            }
+        };
         prepared.parameters = run::parameter_types(&plan)?;
         if matches!(&statement.ast, Ast::Statement(_)) {
             prepared.schema = Some(result_schema(&plan));
@@ -266,6 +272,23 @@ impl Session {
             Some(statement) => run::statement_to_plan(&self.state(), statement.ast).await,
             None => Err(Error::Internal { message: "a view without a query".to_string() }),
         }
+    }
+
+    /// Adds the names of tables that look like the one that does not exist.
+    async fn with_similar(&self, error: Error, ast: &Ast) -> Error {
+        if error.report().sqlstate != crate::sqlstate::UNDEFINED_TABLE {
+            return error;
+        }
+        let state = self.state();
+        for reference in state.resolve_table_references(ast).unwrap_or_default() {
+            let schema = reference.schema().unwrap_or(super::names::PATH_SCHEMA);
+            let lake = &self.coordinator.lake;
+            if let Ok(None) = lake.relation_kind(schema, reference.table()).await {
+                let similar = lake.similar_tables(schema, reference.table()).await;
+                return Error::Similar { similar, source: Box::new(error) };
+            }
+        }
+        error
     }
 
     async fn plan_ast(&self, ast: Ast) -> Result<LogicalPlan> {

@@ -214,9 +214,12 @@ pub(super) fn csv(text: &str) -> Report {
     }
 }
 
+/// Reads the rest of an error's text.
+type Reader = fn(&str) -> Report;
+
 /// Returns the report of an error of which only the printed text is left, as workers send those that they do not know.
 pub(super) fn text(text: &str) -> Report {
-    const PREFIXES: [(&str, fn(&str) -> Report); 12] = [
+    const PREFIXES: [(&str, Reader); 12] = [
         ("External error: ", self::text),
         ("Arrow error: ", self::text),
         ("Object Store error: ", io),

@@ -1,11 +1,14 @@
 //! The README's blocks are run, so that what a newcomer pastes works.
 //!
 //! A fenced block is a test when an HTML comment above it says so: `<!-- test: NAME -->`. The block's own language says
-//! how it runs: `sql` in psql on a server over the sample lake, `python` with the packages of `tests/requirements.txt`.
+//! how it runs on a server over a copy of `data/sample/taxi`: `sql` in psql, `sh` in the shell, `python` with the packages
+//! of `tests/requirements.txt`.
 //! Addresses of the default ports are replaced by those of the test's server.
 
 use crate::harness::{Python, Server, psql_command, source_root};
 use crate::lake::Lake;
+use std::path::Path;
+use std::process::Command;
 
 /// One tested block.
 struct Block {
@@ -41,14 +44,29 @@ fn with_real_addresses(text: &str, server: &Server) -> String {
         .replace("5435", http_port)
 }
 
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
 #[test]
 fn readme_blocks_run() {
-    let lake = Lake::standard();
+    let lake = Lake::empty();
+    copy_folder(&source_root().join("data/sample/taxi"), lake.path());
     let server = Server::standalone(&lake);
-    for block in tested_blocks() {
+    let blocks = tested_blocks();
+    assert!(blocks.len() >= 3, "the README has tested blocks");
+    for block in blocks {
         let text = with_real_addresses(&block.text, &server);
         let output = match block.language.as_str() {
             "sql" => psql_command(&server.pg).args(["--command", &text]).output().unwrap(),
+            "sh" => Command::new("sh").args(["-c", &text]).output().unwrap(),
             "python" => match Python::find() {
                 Some(python) => python.run(&text, &[]),
                 None => return,

@@ -13,11 +13,13 @@ use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::error::DataFusionError;
+use futures::FutureExt;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// Bytes of a JSON file, uncompressed, that are read to find its columns.
@@ -37,7 +39,15 @@ pub(crate) async fn infer_file(
     let inferred = match (kind, (**format).downcast_ref::<CsvFormat>()) {
         (FileKind::Json, _) => infer_json(format, store, meta).await,
         (FileKind::Csv, Some(csv)) => infer_csv(csv, session, store, meta).await,
-        _ => format.infer_schema(session, store, std::slice::from_ref(meta)).await,
+        _ => {
+            let read = format.infer_schema(session, store, std::slice::from_ref(meta));
+            // A mangled footer makes the Parquet reader of arrow 59 panic where overflow is checked.
+            let read = AssertUnwindSafe(read).catch_unwind().await;
+            read.unwrap_or_else(|_| {
+                let message = "its footer cannot be read".to_string();
+                Err(Error::CorruptFile { path: meta.location.to_string(), message }.into())
+            })
+        }
     };
     inferred.map_err(|error| Error::from_reading(&meta.location, error))
 }

@@ -29,7 +29,7 @@ pub fn describe(schema: &Schema, formats: &[i16]) -> Result<RowDescription, Fail
         .map(|(field, format)| {
             let ty = types::of_field(field);
             let name = field.name().clone();
-            FieldDescription::new(name, 0, 0, ty.oid(), ty.len(), ty.typmod, format.code())
+            FieldDescription::new(name, 0, 0, ty.oid(), ty.byte_len(), ty.typmod, format.code())
         })
         .collect();
     Ok(RowDescription::new(fields))

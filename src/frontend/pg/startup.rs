@@ -111,7 +111,6 @@ pub fn open_session(
         frontend: "pg",
         extra_schemas: catalog.schemas(),
         extra_functions: catalog.functions(),
-        ..SessionOptions::default()
     };
     let session = coordinator.open_session(options).map_err(fatal)?;
     catalog.attach(&session);

@@ -143,7 +143,7 @@ impl ColumnType {
     }
 
     /// Returns the byte length a row description carries.
-    pub fn len(&self) -> i16 {
+    pub fn byte_len(&self) -> i16 {
         if self.is_array { -1 } else { self.base.len }
     }
 }
@@ -276,7 +276,7 @@ mod tests {
 
     fn check(data_type: DataType, oid: u32, len: i16) {
         let column = of_data_type(&data_type);
-        assert_eq!((column.oid(), column.len()), (oid, len), "{data_type}");
+        assert_eq!((column.oid(), column.byte_len()), (oid, len), "{data_type}");
     }
 
     #[test]

@@ -149,27 +149,29 @@ where
     })
 }
 
+/// Writes one value's bytes.
+type PutBytes = fn(&[u8], &mut BytesMut);
+
 fn binary(array: &ArrayRef, column: &ColumnType, text: bool) -> Body {
-    let bytes: Box<dyn Fn(usize, &mut BytesMut, fn(&[u8], &mut BytesMut)) + Send + Sync> =
-        match array.data_type() {
-            DataType::Binary => {
-                let array = array.as_binary::<i32>().clone();
-                Box::new(move |row, out, put| put(array.value(row), out))
-            }
-            DataType::LargeBinary => {
-                let array = array.as_binary::<i64>().clone();
-                Box::new(move |row, out, put| put(array.value(row), out))
-            }
-            DataType::BinaryView => {
-                let array = array.as_binary_view().clone();
-                Box::new(move |row, out, put| put(array.value(row), out))
-            }
-            _ => {
-                let array = array.as_fixed_size_binary().clone();
-                Box::new(move |row, out, put| put(array.value(row), out))
-            }
-        };
-    let put: fn(&[u8], &mut BytesMut) = match (text, column.base == &types::UUID) {
+    let bytes: Box<dyn Fn(usize, &mut BytesMut, PutBytes) + Send + Sync> = match array.data_type() {
+        DataType::Binary => {
+            let array = array.as_binary::<i32>().clone();
+            Box::new(move |row, out, put| put(array.value(row), out))
+        }
+        DataType::LargeBinary => {
+            let array = array.as_binary::<i64>().clone();
+            Box::new(move |row, out, put| put(array.value(row), out))
+        }
+        DataType::BinaryView => {
+            let array = array.as_binary_view().clone();
+            Box::new(move |row, out, put| put(array.value(row), out))
+        }
+        _ => {
+            let array = array.as_fixed_size_binary().clone();
+            Box::new(move |row, out, put| put(array.value(row), out))
+        }
+    };
+    let put: PutBytes = match (text, column.base == &types::UUID) {
         (true, true) => put_uuid,
         (true, false) => put_hex,
         (false, _) => |bytes, out| out.extend_from_slice(bytes),
