@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(members.live().len(), 2);
         b.draining = true;
         members.hear(b.clone());
-        assert_eq!(members.live(), [a.url.clone()]);
+        assert_eq!(members.live(), std::slice::from_ref(&a.url));
         members.suspect(&a.url);
         assert!(members.live().is_empty());
         members.hear(a.clone());

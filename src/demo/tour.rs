@@ -142,7 +142,8 @@ SELECT borough, place, zone, trips, share
 FROM (
   SELECT z.borough, z.zone, count(*) AS trips,
          rank() OVER (PARTITION BY z.borough ORDER BY count(*) DESC) AS place,
-         round(1e2 * count(*) / sum(count(*)) OVER (PARTITION BY z.borough), 1) AS share
+         round(CAST(100 * count(*) AS double precision)
+               / sum(count(*)) OVER (PARTITION BY z.borough), 1) AS share
   FROM trips t JOIN zones z ON t.pickup_location_id = z.location_id
   GROUP BY z.borough, z.zone
 ) ranked

@@ -250,7 +250,7 @@ impl Pg {
                 (self.pid, self.secret) = (fields.int32(), fields.int32());
                 Message::Other
             }
-            other => Message::Other,
+            _ => Message::Other,
         })
     }
 

@@ -152,8 +152,11 @@ where
 /// Writes one value's bytes.
 type PutBytes = fn(&[u8], &mut BytesMut);
 
+/// Writes the bytes of one row in a form.
+type Writer = Box<dyn Fn(usize, &mut BytesMut, PutBytes) + Send + Sync>;
+
 fn binary(array: &ArrayRef, column: &ColumnType, text: bool) -> Body {
-    let bytes: Box<dyn Fn(usize, &mut BytesMut, PutBytes) + Send + Sync> = match array.data_type() {
+    let bytes: Writer = match array.data_type() {
         DataType::Binary => {
             let array = array.as_binary::<i32>().clone();
             Box::new(move |row, out, put| put(array.value(row), out))
