@@ -3,7 +3,7 @@
 use super::*;
 use arrow::error::ArrowError;
 use datafusion::parquet::errors::ParquetError;
-use datafusion::prelude::{CsvReadOptions, ParquetReadOptions, SessionConfig, SessionContext};
+use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use std::fmt::Write as _;
 
 /// SQL, code, a part of the message, a part of the hint, and the position (0 for none).
