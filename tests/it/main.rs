@@ -3,6 +3,7 @@
 //! One binary, because every test binary links the engine again. Modules are themes; [`harness`] starts and ends
 //! processes, [`lake`] writes the test data. Every server binds port 0 and every wait has a deadline.
 
+#![expect(clippy::result_large_err, reason = "test errors carry every field a client sees")]
 mod harness;
 mod lake;
 
