@@ -11,7 +11,8 @@ use datafusion::sql::parser::{
 };
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CopyOption, CopySource, CopyTarget, Expr, Query, SetExpr, SetOperator,
-    SetQuantifier, Statement as SqlStatement, Value, Visit, Visitor,
+    SetQuantifier, Statement as SqlStatement, Value, ValueWithSpan, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -81,8 +82,9 @@ fn parse_measured(sql: &str, limits: Limits) -> Result<Vec<Statement>, Error> {
         .and_then(|mut parser| parse_statements(&mut parser))
         .map_err(syntax_error)?;
     let mut statements = Vec::with_capacity(asts.len());
-    for ast in asts {
+    for mut ast in asts {
         measure(&ast, limits)?;
+        let _: ControlFlow<()> = visit_mut(&mut ast, &mut PlainNumbers);
         statements.push(Statement { ast, sql: sql.to_string() });
     }
     Ok(statements)
@@ -307,6 +309,54 @@ fn refuse_quantifiers(expr: &Expr) -> ControlFlow<Error> {
     }
 }
 
+/// Writes numbers with an exponent without one: `1e2` as `100.0`. DataFusion 55 gives the first a negative scale, which
+/// its decimal arithmetic cannot calculate with. Numbers of more digits than a decimal holds stay as they are.
+struct PlainNumbers;
+
+impl VisitorMut for PlainNumbers {
+    type Break = ();
+
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+        if let Value::Number(text, _) = &mut value.value
+            && let Some(plain) = plain_number(text)
+        {
+            *text = plain;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Returns a number's text without its exponent, when it has one and the result has at most 38 digits.
+fn plain_number(text: &str) -> Option<String> {
+    let (mantissa, exponent) = text.split_once(['e', 'E'])?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let point = i32::try_from(whole.len()).ok()?.checked_add(exponent)?;
+    let plain = match usize::try_from(point) {
+        Ok(point) if point > 38 => return None,
+        Ok(point) if point >= digits.len() => format!("{digits:0<point$}.0"),
+        Ok(0) | Err(_) => {
+            let zeros = usize::try_from(-point).ok()?;
+            format!("0.{}{digits}", "0".repeat(zeros.min(39)))
+        }
+        Ok(point) => format!("{}.{}", &digits[..point], &digits[point..]),
+    };
+    (plain.len() <= 39).then_some(plain)
+}
+
+fn visit_mut<V: VisitorMut>(ast: &mut Ast, visitor: &mut V) -> ControlFlow<V::Break> {
+    match ast {
+        Ast::Statement(statement) => statement.visit(visitor),
+        Ast::Explain(explain) => visit_mut(&mut explain.statement, visitor),
+        Ast::CopyTo(copy) => match &mut copy.source {
+            CopyToSource::Query(query) => query.visit(visitor),
+            CopyToSource::Relation(_) => ControlFlow::Continue(()),
+        },
+        _ => ControlFlow::Continue(()),
+    }
+}
+
 fn measure(ast: &Ast, limits: Limits) -> Result<(), Error> {
     let mut measure = Measure { limits, depth: 0, nodes: 0 };
     match visit(ast, &mut measure) {
@@ -405,6 +455,25 @@ mod tests {
         for sql in ["SELECT 1 INTERSECT SELECT 1", "SELECT 1 WHERE 1 = ANY (SELECT 2)"] {
             assert_eq!(parse(sql, Limits::default()).unwrap().len(), 1, "{sql}");
         }
+    }
+
+    #[test]
+    fn exponents_are_written_out() {
+        for (text, expected) in [
+            ("1e2", Some("100.0")),
+            ("1.5E3", Some("1500.0")),
+            ("12.345e1", Some("123.45")),
+            ("1e-3", Some("0.001")),
+            ("25e-1", Some("2.5")),
+            ("5e-1", Some("0.5")),
+            ("1e300", None),
+            ("1e-300", None),
+            ("100", None),
+        ] {
+            assert_eq!(plain_number(text).as_deref(), expected, "{text}");
+        }
+        let ast = parse("SELECT 1e2 * 2", Limits::default()).unwrap().remove(0).ast;
+        assert_eq!(ast.to_string(), "SELECT 100.0 * 2");
     }
 
     #[test]

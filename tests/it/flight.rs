@@ -278,13 +278,13 @@ async fn drivers_are_told_what_the_server_is() {
     let values = arrow::util::pretty::pretty_format_batches(&facts).unwrap().to_string();
     assert!(values.contains("{string_value=Saltlake}"), "{values}");
     assert!(values.contains("{int32_bitmask=0}"), "{values}");
-    let table = Some("dept".to_owned());
-    let keys = CommandGetPrimaryKeys { table: table.clone().unwrap(), ..Default::default() };
+    let table = "dept".to_owned();
+    let keys = CommandGetPrimaryKeys { table: table.clone(), ..Default::default() };
     let info = client.get_primary_keys(keys).await.unwrap();
     let (schema, batches) = fetch(&mut client, &info).await.unwrap();
     assert_eq!(schema.fields().len(), 6);
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
-    let keys = CommandGetExportedKeys { table: table.unwrap(), ..Default::default() };
+    let keys = CommandGetExportedKeys { table, ..Default::default() };
     let info = client.get_exported_keys(keys).await.unwrap();
     assert_eq!(fetch(&mut client, &info).await.unwrap().0.fields().len(), 13);
 }

@@ -248,7 +248,7 @@ fn events() -> Table {
     ];
     let kinds = ["open", "click", "close"];
     let row = |id: usize| {
-        let score = (id % 8 != 0).then(|| (id as f64 / 4.0).to_string());
+        let score = (!id.is_multiple_of(8)).then(|| (id as f64 / 4.0).to_string());
         vec![
             Some(id.to_string()),
             Some(kinds[id % 3].to_owned()),
