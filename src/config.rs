@@ -1,6 +1,6 @@
 //! The configuration tree: every key of `saltlake.toml`, with its default and its meaning.
 //!
-//! Loaded once by `main` (see [`load`]) and passed down; nothing else reads files or the environment.
+//! Loaded once by `main` (see [`mod@load`]) and passed down; nothing else reads files or the environment.
 //! The doc comment of a field is its text in `docs/config.md` (see [`mod@reference`]): `section!` keeps both
 //! from one source. Layers, later ones win: defaults, `saltlake.toml`, `SALTLAKE_…` variables, flags.
 

@@ -1,7 +1,7 @@
 //! The HTTP front door: health, metrics, and SQL for clients that have nothing but HTTP.
 //!
 //! `serve` is called once by the role that accepts statements. Every request runs in a session of its own, so
-//! settings do not last. Rows are streamed: dropping the connection cancels the query. [`format`] writes the rows.
+//! settings do not last. Rows are streamed: dropping the connection cancels the query. [`mod@format`] writes the rows.
 //!
 //! | path | what |
 //! |---|---|
