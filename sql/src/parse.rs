@@ -399,7 +399,7 @@ mod tests {
 
     #[test]
     fn syntax_error_carries_its_position() {
-        let Error::Syntax { line, column, .. } = error_of("SELECT 1\nFROM WHERE") else { panic!() };
+        let Error::Syntax { line, column, .. } = error_of("SELECT 1\nFROM )") else { panic!() };
         assert_eq!((line, column), (2, 6));
     }
 

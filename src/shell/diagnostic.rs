@@ -124,6 +124,10 @@ impl From<arrow::error::ArrowError> for Failure {
     fn from(error: arrow::error::ArrowError) -> Self {
         match error {
             arrow::error::ArrowError::IoError(_, source) => Self::Output(source),
+            // The CSV writer keeps only the text of what the pipe said.
+            arrow::error::ArrowError::CsvError(text) if text.contains("Broken pipe") => {
+                Self::Output(std::io::ErrorKind::BrokenPipe.into())
+            }
             other => Self::Output(std::io::Error::other(other)),
         }
     }
