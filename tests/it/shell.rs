@@ -180,8 +180,9 @@ struct Terminal {
 
 impl Terminal {
     fn open(lake: &Lake, history: &Path) -> Self {
+        // `exec`: a shell between the two would take Ctrl-C as well, and some report it as their own end.
         let shell = format!(
-            "'{}' sql --lake '{}' --history '{}'",
+            "exec '{}' sql --lake '{}' --history '{}'",
             env!("CARGO_BIN_EXE_saltlake"),
             lake.path().display(),
             history.display()
