@@ -10,6 +10,7 @@
 //!                   └─> table ─┬─> listing   files of one table, now
 //!                              ├─> schema    columns of files, merged
 //!                              ├─> pruning   files that cannot hold a wanted row
+//!                              ├─> scan_log  what a scan left out, for EXPLAIN
 //!                              └─> cache     columns and statistics of unchanged files
 //! ```
 
@@ -25,6 +26,7 @@ mod listing;
 mod location;
 mod pruning;
 mod registry;
+mod scan_log;
 mod schema;
 mod similar;
 mod table;
@@ -38,5 +40,6 @@ pub use definitions::{Column, ExternalTable, View};
 pub use error::{Error, Result};
 pub use format::FileKind;
 pub use lake::{Lake, LakeOptions, Relation, RelationKind};
+pub use scan_log::{ScanLog, TableScan};
 pub use table::LakeTable;
 pub use view::ViewPlanner;

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::{FileFlavor, FileKind, reader};
 use crate::listing::{ListedFile, Listing, ListingRequest, list};
 use crate::pruning;
+use crate::scan_log::{ScanLog, TableScan};
 use crate::schema::infer::infer_file;
 use crate::schema::merge::merge;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
@@ -284,6 +285,13 @@ impl TableProvider for LakeTable {
         let format = reader(flavor, &self.source.options, session.default_table_options())?;
         let (files, is_cut) =
             self.files_for_scan(session, &listing, &format, &filters, file_limit).await?;
+        let scan = TableScan {
+            table: self.source.request.table.clone(),
+            n_files: listing.files.len(),
+            n_kept: files.len(),
+            note: None,
+        };
+        ScanLog::record(session.config(), scan);
         if files.is_empty() {
             return empty();
         }

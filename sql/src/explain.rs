@@ -4,7 +4,7 @@
 //! into stages. Every wait for metrics of workers is bounded: a task that never ran never reports.
 
 use crate::optimizer::PassLog;
-use crate::placement::{Placed, human_bytes, scan_size};
+use crate::placement::{Placed, ScanSize, human_bytes, scan_size};
 use crate::settings::SaltlakeOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::physical_plan::ExecutionPlan;
@@ -60,9 +60,22 @@ impl StageReport {
     }
 }
 
-/// Renders EXPLAIN, one string a line. `verbose` adds the passes with their times.
-pub fn explain(placed: &Placed, passes: &PassLog, verbose: bool) -> Vec<String> {
-    let mut lines = header(placed);
+/// What planning left out of one scan of a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruning {
+    /// The table's name.
+    pub table: String,
+    /// Files of the table.
+    pub n_files: usize,
+    /// Files that are read.
+    pub n_kept: usize,
+    /// What else there is to say, such as the snapshot read.
+    pub note: Option<String>,
+}
+
+/// Renders EXPLAIN, one string a line. `verbose` adds each table's scan and the passes with their times.
+pub fn explain(placed: &Placed, scans: &[Pruning], passes: &PassLog, verbose: bool) -> Vec<String> {
+    let mut lines = header(placed, scans, verbose);
     lines.extend(tree_lines(&display_plan_ascii(placed.plan.as_ref(), false)));
     if verbose {
         lines.extend(pass_lines(passes));
@@ -73,13 +86,14 @@ pub fn explain(placed: &Placed, passes: &PassLog, verbose: bool) -> Vec<String> 
 /// Renders EXPLAIN ANALYZE of a plan that has run to its end, one string a line.
 pub async fn explain_analyze(
     placed: &Placed,
+    scans: &[Pruning],
     passes: &PassLog,
     options: &SaltlakeOptions,
     n_rows: usize,
     elapsed: Duration,
     verbose: bool,
 ) -> Vec<String> {
-    let mut lines = header(placed);
+    let mut lines = header(placed, scans, verbose);
     lines.push(format!("Planning: {:.3} s", passes.total().as_secs_f64()));
     lines.push(format!("Execution: {:.3} s, {n_rows} rows", elapsed.as_secs_f64()));
     let wait = Duration::from_secs(options.metrics_timeout_seconds as u64);
@@ -106,12 +120,13 @@ pub async fn explain_analyze(
     lines
 }
 
-/// Placement, scan size and counts of stages and exchanges.
-fn header(placed: &Placed) -> Vec<String> {
+/// Placement, scan size, pruning, and counts of stages and exchanges.
+fn header(placed: &Placed, scans: &[Pruning], verbose: bool) -> Vec<String> {
     let size = scan_size(&placed.plan);
     let mut lines = vec![format!("Placement: {}", placed.placement)];
-    if size.n_files > 0 {
-        lines.push(format!("Scan: {} files, {}", size.n_files, human_bytes(size.bytes)));
+    lines.extend(scan_line(size, scans));
+    if verbose {
+        lines.extend(scans.iter().map(table_line));
     }
     if placed.plan.is::<DistributedExec>() {
         let counts = Counts::of(&placed.plan);
@@ -121,6 +136,27 @@ fn header(placed: &Placed) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// Files and bytes read, of how many: `Scan: 3 files (9 pruned), 14 MB of 56 MB`.
+fn scan_line(size: ScanSize, scans: &[Pruning]) -> Option<String> {
+    let n_pruned: usize = scans.iter().map(|scan| scan.n_files - scan.n_kept).sum();
+    if size.n_files == 0 && n_pruned == 0 {
+        return None;
+    }
+    let s = if size.n_files == 1 { "" } else { "s" };
+    let pruned = if n_pruned > 0 { format!(" ({n_pruned} pruned)") } else { String::new() };
+    let bytes = human_bytes(size.bytes);
+    let of = match human_bytes(size.file_bytes) {
+        all if all == bytes => String::new(),
+        all => format!(" of {all}"),
+    };
+    Some(format!("Scan: {} file{s}{pruned}, {bytes}{of}", size.n_files))
+}
+
+fn table_line(scan: &Pruning) -> String {
+    let note = scan.note.iter().map(|note| format!(", {note}")).collect::<String>();
+    format!("Table {}: {} of {} files{note}", scan.table, scan.n_kept, scan.n_files)
 }
 
 /// Stages and exchanges of a distributed plan.

@@ -6,6 +6,7 @@
 //! placement and the cut into stages follow in [`crate::placement`].
 //! Limit: rules that a runnable plan depends on cannot be switched off (see [`REQUIRED`]).
 
+pub(crate) mod window_sorts;
 mod yielding_joins;
 
 use crate::settings::SaltlakeOptions;

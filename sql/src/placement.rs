@@ -4,6 +4,7 @@
 //! `saltlake.distribution_min_bytes` of scanned files the plan stays on the coordinator. The cut itself is
 //! datafusion-distributed's; we hand it the finished plan, so every pass before it leaves a plan one process can run.
 
+use crate::optimizer::window_sorts::name_partition_columns;
 use crate::optimizer::{Part, PassLog};
 use crate::settings::{Distribution, SaltlakeOptions};
 use async_trait::async_trait;
@@ -67,7 +68,9 @@ pub struct Placed {
 pub struct ScanSize {
     /// Files, counted once per scan.
     pub n_files: usize,
-    /// Bytes of those files or of the ranges read.
+    /// Bytes of those files or of the ranges read, all columns.
+    pub file_bytes: u64,
+    /// Bytes of the columns that are read, as far as the statistics of the files tell their share.
     pub bytes: u64,
 }
 
@@ -81,13 +84,41 @@ pub fn scan_size(plan: &Arc<dyn ExecutionPlan>) -> ScanSize {
         let scan = leaf
             .downcast_ref::<DataSourceExec>()
             .and_then(|source| source.data_source().downcast_ref::<FileScanConfig>());
-        for file in scan.iter().flat_map(|s| s.file_groups.iter()).flat_map(|g| g.files()) {
-            size.n_files += 1;
-            size.bytes += file.effective_size();
+        if let Some(scan) = scan {
+            let share = share_of_columns(scan);
+            for file in scan.file_groups.iter().flat_map(|group| group.files()) {
+                size.n_files += 1;
+                size.file_bytes += file.effective_size();
+                size.bytes += (file.effective_size() as f64 * share) as u64;
+            }
         }
         Ok(TreeNodeRecursion::Continue)
     });
     size
+}
+
+/// The share of a scan's bytes that are in the columns it reads; 1.0 where the sizes of columns are not known.
+///
+/// A table of a hundred columns of which a query reads two is a small scan. The sizes are those in memory, so columns
+/// that compress better than others count for a little more than they cost.
+fn share_of_columns(scan: &FileScanConfig) -> f64 {
+    let source = scan.file_source();
+    let Some(projection) = source.projection() else { return 1.0 };
+    let n_file_columns = source.table_schema().file_schema().fields().len();
+    let statistics = scan.statistics();
+    let sizes: Option<Vec<usize>> = statistics
+        .column_statistics
+        .iter()
+        .take(n_file_columns)
+        .map(|column| column.byte_size.get_value().copied())
+        .collect();
+    let Some(sizes) = sizes else { return 1.0 };
+    let total: usize = sizes.iter().sum();
+    let mut columns = projection.column_indices();
+    columns.sort_unstable();
+    columns.dedup();
+    let read: usize = columns.iter().filter_map(|idx| sizes.get(*idx)).sum();
+    if total == 0 { 1.0 } else { read as f64 / total as f64 }
 }
 
 /// Returns why a plan must not be cut into stages, if it must not.
@@ -150,6 +181,9 @@ pub async fn place(
     if matches!(placement, Placement::Local { .. }) {
         return Ok(Placed { plan, placement });
     }
+    let start = Instant::now();
+    let plan = name_partition_columns(plan)?;
+    log.record(Part::Place, "name_partition_columns", start.elapsed());
     let start = Instant::now();
     let plan = cut_into_stages(state, plan).await?;
     log.record(Part::Place, "distribute", start.elapsed());
@@ -220,7 +254,7 @@ mod tests {
 
     fn check(distribution: Distribution, bytes: u64, n_workers: Option<usize>, expected: &str) {
         let options = SaltlakeOptions { distribution, ..SaltlakeOptions::default() };
-        let size = ScanSize { n_files: usize::from(bytes > 0), bytes };
+        let size = ScanSize { n_files: usize::from(bytes > 0), file_bytes: bytes, bytes };
         assert_eq!(decide(size, &options, n_workers).to_string(), expected);
     }
 

@@ -3,16 +3,19 @@
 //! Called by `Session`. The files are written under a hidden staging folder beside the target and renamed when all are
 //! complete, so a failed or cancelled COPY leaves nothing that a table could show. A path with an extension is one file;
 //! one without is a folder of files.
+//! Limit: an object store renames a folder file by file. When one fails the others are taken back; a server that ends
+//! at that moment leaves a part of the folder.
 
 use super::session::{Outcome, Session};
 use crate::error::{Error, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::dml::CopyTo;
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::sync::Arc;
+use tracing::warn;
 use url::Url;
 use uuid::Uuid;
 
@@ -28,9 +31,20 @@ impl Session {
             });
         };
         let target = self.coordinator.lake.check_location(&copy.output_url)?;
-        let staging = Staging::beside(&self.state(), &target)?;
-        let staged = CopyTo { output_url: staging.url.to_string(), ..copy };
-        let batches = self.run_to_end(LogicalPlan::Copy(staged), sql).await?;
+        let mut n_retries = self.coordinator.retry_limit;
+        // Each try has a staging folder of its own: what a lost worker's query wrote is dropped with the folder.
+        let (staging, batches) = loop {
+            let staging = Staging::beside(&self.state(), &target)?;
+            let staged = CopyTo { output_url: staging.url.to_string(), ..copy.clone() };
+            match self.run_to_end(LogicalPlan::Copy(staged), sql).await {
+                Err(error) if n_retries > 0 && error.is_worker_lost() => {
+                    n_retries -= 1;
+                    warn!(%error, "worker lost during a COPY, running it again");
+                    self.coordinator.check_workers().await;
+                }
+                outcome => break (staging, outcome?),
+            }
+        };
         let n_rows: u64 = batches
             .iter()
             .filter_map(|batch| {
@@ -79,8 +93,23 @@ impl Staging {
         Ok(Self { store, url, folder, name, target, published: false })
     }
 
-    /// Renames everything to its place.
+    /// Renames everything to its place, or nothing.
     async fn publish(mut self) -> Result<()> {
+        let mut done = vec![];
+        if let Err(error) = self.rename(&mut done).await {
+            let done = stream::iter(done.into_iter().map(Ok)).boxed();
+            if let Err(error) = self.store.delete_stream(done).try_collect::<Vec<_>>().await {
+                warn!(target = %self.target, %error, "files of a failed COPY were not taken back");
+            }
+            return Err(error);
+        }
+        remove(Arc::clone(&self.store), self.folder.clone(), self.local_folder()).await;
+        self.published = true;
+        Ok(())
+    }
+
+    /// Renames file by file; `done` collects the new names.
+    async fn rename(&self, done: &mut Vec<Path>) -> Result<()> {
         let written: Vec<_> = self
             .store
             .list(Some(&self.folder))
@@ -96,9 +125,8 @@ impl Staging {
                 .unwrap_or_default();
             let to = inner.iter().fold(self.target.clone(), |to, part| to.join(part.as_str()));
             self.store.rename(&from, &to).await.map_err(store_error)?;
+            done.push(to);
         }
-        remove(Arc::clone(&self.store), self.folder.clone(), self.local_folder()).await;
-        self.published = true;
         Ok(())
     }
 
@@ -127,13 +155,13 @@ async fn remove(store: Arc<dyn ObjectStore>, folder: Path, local: Option<std::pa
     let left = store.list(Some(&folder)).map_ok(|object| object.location).boxed();
     let removed = store.delete_stream(left).try_collect::<Vec<_>>().await;
     if let Err(error) = removed {
-        tracing::warn!(%folder, %error, "staged files of a COPY were not removed");
+        warn!(%folder, %error, "staged files of a COPY were not removed");
     }
     if let Some(local) = local
         && let Err(error) = tokio::fs::remove_dir_all(&local).await
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        tracing::warn!(folder = %local.display(), %error, "staging folder of a COPY was not removed");
+        warn!(folder = %local.display(), %error, "staging folder of a COPY was not removed");
     }
 }
 

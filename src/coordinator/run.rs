@@ -19,7 +19,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::{ExplainStatement, Statement as Ast};
 use datafusion_distributed::{DistributedExt, WorkerResolver};
 use futures::{FutureExt, stream};
-use saltlake_sql::explain;
+use saltlake_catalog::{ScanLog, TableScan};
+use saltlake_sql::explain::{self, Pruning};
 use saltlake_sql::optimizer::{self, PassLog};
 use saltlake_sql::placement::{self, Placed, Placement};
 use saltlake_sql::settings::{Distribution, SaltlakeOptions};
@@ -34,6 +35,8 @@ use url::Url;
 pub(super) struct Planned {
     pub placed: Placed,
     pub passes: PassLog,
+    /// What planning left out of the scans.
+    pub scans: Vec<Pruning>,
     pub context: Arc<TaskContext>,
     pub options: SaltlakeOptions,
 }
@@ -83,6 +86,8 @@ impl Coordinator {
         };
         let options = self.pin_workers(&mut state, workers.clone().unwrap_or_default())?;
         let passes = PassLog::default();
+        let scan_log = Arc::new(ScanLog::default());
+        state.config_mut().set_extension(Arc::clone(&scan_log));
         let logical = plan;
         let mut plan = physical(&state, &logical, &passes).await?;
         let n_workers = workers.map(|workers| workers.len());
@@ -95,12 +100,14 @@ impl Coordinator {
                 placement = Placement::Local { reason: reason.to_string() };
             } else if placement::contains(&plan, "ScalarSubqueryExec") {
                 // Tasks cannot share the value of a subquery: joins must carry it.
+                let scans = scan_log.take();
                 let options = state.config_mut().options_mut();
                 options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
                 match physical(&state, &logical, &passes).await {
                     Ok(with_joins) => plan = with_joins,
                     Err(error) => {
                         debug!(%error, "subquery cannot become a join, the plan stays local");
+                        scan_log.replace(scans);
                         let reason = "a scalar subquery that cannot become a join".to_string();
                         placement = Placement::Local { reason };
                     }
@@ -108,7 +115,8 @@ impl Coordinator {
             }
         }
         let placed = placement::place(&state, plan, placement, &passes).await?;
-        Ok(Planned { placed, passes, context: state.task_ctx(), options })
+        let scans = scan_log.take().into_iter().map(pruning).collect();
+        Ok(Planned { placed, passes, scans, context: state.task_ctx(), options })
     }
 
     /// Fixes the workers a query may use, and the options that reach them.
@@ -134,7 +142,7 @@ impl Coordinator {
     }
 
     /// Asks every live worker whether it answers, and marks those that do not.
-    async fn check_workers(&self) {
+    pub(super) async fn check_workers(&self) {
         let checks = self.members.live().into_iter().map(|url| async move {
             if !self.channels.is_alive(&url).await {
                 self.members.suspect(&url);
@@ -164,6 +172,11 @@ async fn physical(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let plan = optimizer::optimize_logical(state, plan.clone(), passes)?;
     Ok(optimizer::plan_physical(state, &plan, passes).await?)
+}
+
+fn pruning(scan: TableScan) -> Pruning {
+    let TableScan { table, n_files, n_kept, note } = scan;
+    Pruning { table, n_files, n_kept, note }
 }
 
 /// The workers of one query.
@@ -328,7 +341,7 @@ impl Session {
         sql: &str,
     ) -> Result<Vec<RecordBatch>> {
         let mut run = self.admit(plan, sql).await?;
-        // The first try may have written files already; the whole COPY can be sent again.
+        // A try may have written files already: the whole COPY runs again, not its plan.
         run.n_retries = 0;
         let work = async {
             let (_, first, mut stream) = run.first().await?;
@@ -358,7 +371,8 @@ impl Session {
         let work = async {
             if !analyze {
                 let planned = run.plan().await?;
-                return Ok(explain::explain(&planned.placed, &planned.passes, verbose));
+                let Planned { placed, passes, scans, .. } = &planned;
+                return Ok(explain::explain(placed, scans, passes, verbose));
             }
             let start = Instant::now();
             let (planned, first, mut stream) = run.first().await?;
@@ -367,8 +381,10 @@ impl Session {
                 n_rows += batch.num_rows();
             }
             let elapsed = start.elapsed();
-            let Planned { placed, passes, options, .. } = &planned;
-            Ok(explain::explain_analyze(placed, passes, options, n_rows, elapsed, verbose).await)
+            let Planned { placed, passes, scans, options, .. } = &planned;
+            let lines =
+                explain::explain_analyze(placed, scans, passes, options, n_rows, elapsed, verbose);
+            Ok(lines.await)
         };
         let outcome = work.await;
         match &outcome {

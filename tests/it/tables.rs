@@ -110,6 +110,8 @@ fn hive_folders_prune_and_explain_says_so() {
     let plan = plan.concat().join("\n");
     assert!(plan.contains("region=eu"), "the one file that is read: {plan}");
     assert!(!plan.contains("region=us"), "files of other folders are not: {plan}");
+    assert!(plan.contains("Scan: 1 file ("), "{plan}");
+    assert!(plan.contains(" pruned), "), "{plan}");
 }
 
 #[test]
