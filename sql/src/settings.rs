@@ -59,7 +59,7 @@ extensions_options! {
     pub struct SaltlakeOptions {
         /// Where plans run: `auto` (workers when the scan is at least `distribution_min_bytes`), `always`, or `never`.
         pub distribution: Distribution, default = Distribution::Auto
-        /// Bytes a query must scan before `auto` sends it to the workers.
+        /// Bytes of columns a query must read before `auto` sends it to the workers.
         pub distribution_min_bytes: usize, default = 64 * 1024 * 1024
         /// Bytes each partition of a task should scan; lower means more tasks.
         pub bytes_per_partition: usize, default = 16 * 1024 * 1024

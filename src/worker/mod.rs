@@ -1,10 +1,11 @@
 //! The role that runs tasks for a coordinator. It keeps nothing between tasks but caches.
 //!
 //! [`run`] serves datafusion-distributed's worker service, announces itself ([`register`]) and counts its open task
-//! streams ([`in_flight`]), so that a drain can wait for them.
+//! streams ([`in_flight`]), so that a drain can wait for them. [`sweep`] frees what ended tasks hold.
 
 mod in_flight;
 mod register;
+mod sweep;
 
 use crate::cluster::Channels;
 use crate::config::Config;
@@ -72,6 +73,7 @@ pub async fn run(
     let stop = CancellationToken::new();
     let connect_timeout = *config.coordinator.worker_connect_timeout;
     let service = service(runtime, Channels::new(connect_timeout));
+    let _sweep = SpawnedTask::spawn(sweep::sweep(service.clone()));
     let mut server = SpawnedTask::spawn(serve(listener, service, in_flight.clone(), stop.clone()));
     tokio::select! {
         accepted = registration.accepted() => accepted?,

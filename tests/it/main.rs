@@ -4,6 +4,8 @@
 //! processes, [`lake`] writes the test data. Every server binds port 0 and every wait has a deadline.
 
 #![expect(clippy::result_large_err, reason = "test errors carry every field a client sees")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends here, with the line")]
+#![allow(clippy::print_stderr, reason = "a test says why it skipped something")]
 mod harness;
 mod lake;
 

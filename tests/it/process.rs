@@ -143,10 +143,6 @@ fn worker_that_leaves_finishes_what_it_runs() {
     assert_eq!(cluster.connect_distributed().scalar("SELECT sum(n) FROM numbers"), "50005000");
 }
 
-/// A task looks up from a join every 128 batches. Compute is ten times slower in a test build than in a release build,
-/// so the batches are smaller.
-const SMALL_BATCHES: &str = "SET saltlake.batch_size = 512";
-
 #[test]
 fn cancel_frees_the_workers_within_two_seconds() {
     let lake = Lake::standard();
@@ -154,8 +150,7 @@ fn cancel_frees_the_workers_within_two_seconds() {
     let mut pids = cluster.worker_pids();
     pids.push(cluster.process.pid());
     let before = cpu_of(&pids);
-    let mut connection = cluster.connect_distributed();
-    connection.run(SMALL_BATCHES);
+    let connection = cluster.connect_distributed();
     let cancel = connection.canceller();
     let running = in_background(connection, ENDLESS);
     wait_for_work(&pids, &before);
@@ -177,7 +172,6 @@ fn client_that_goes_away_frees_the_workers() {
     pids.push(cluster.process.pid());
     let before = cpu_of(&pids);
     let mut connection = cluster.connect_distributed();
-    connection.run(SMALL_BATCHES);
     connection.start(ENDLESS).unwrap();
     wait_for_work(&pids, &before);
     drop(connection);

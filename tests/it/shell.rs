@@ -210,20 +210,32 @@ impl Terminal {
 
     /// Presses keys once `expected` is on the screen, and forgets what was shown so far.
     fn press_after(&mut self, expected: &str, keys: &str) {
-        self.wait_for(expected);
+        self.press_after_all(&[expected], keys);
+    }
+
+    /// Presses keys at the prompt that follows `expected`. Only there the shell sees every key: between two prompts
+    /// the terminal keeps Ctrl-D to itself.
+    fn press_at_prompt_after(&mut self, expected: &str, keys: &str) {
+        self.press_after_all(&[expected, "saltlake> "], keys);
+    }
+
+    fn press_after_all(&mut self, expected: &[&str], keys: &str) {
+        let is_shown = |screen: &str| {
+            let mut rest = Some(screen);
+            for text in expected {
+                rest = rest.and_then(|rest| rest.split_once(text)).map(|(_, rest)| rest);
+            }
+            rest.is_some()
+        };
+        let started = std::time::Instant::now();
+        while !is_shown(&self.screen.lock().unwrap()) {
+            let screen = self.screen.lock().unwrap().clone();
+            assert!(started.elapsed() < READY_DEADLINE, "no {expected:?} on:\n{screen}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         self.screen.lock().unwrap().clear();
         self.keys.write_all(keys.as_bytes()).unwrap();
         self.keys.flush().unwrap();
-    }
-
-    fn wait_for(&self, expected: &str) {
-        let is_shown = || self.screen.lock().unwrap().contains(expected).then_some(());
-        let started = std::time::Instant::now();
-        while is_shown().is_none() {
-            let screen = self.screen.lock().unwrap().clone();
-            assert!(started.elapsed() < READY_DEADLINE, "no \"{expected}\" on:\n{screen}");
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
     }
 }
 
@@ -241,13 +253,13 @@ fn the_prompt_reads_statements_over_lines_and_keeps_a_history() {
     let history = lake.path().join("history");
     let mut terminal = Terminal::open(&lake, &history);
     terminal.press_after("saltlake> ", "SELECT 40 +\r2 AS answer;\r");
-    terminal.press_after("     42", "\\dt\r");
-    terminal.press_after("dept", "\\x\r");
-    terminal.press_after("Expanded display is on.", "SELECT count(*) AS n FROM nume\t");
+    terminal.press_at_prompt_after("     42", "\\dt\r");
+    terminal.press_at_prompt_after("dept", "\\x\r");
+    terminal.press_at_prompt_after("Expanded display is on.", "SELECT count(*) AS n FROM nume\t");
     // The names are read in the background: Tab again until the name is complete.
     terminal.press_after("nume", "\x15SELECT 1 AS one;\r");
-    terminal.press_after("one | 1", "SELECT wrong;\r");
-    terminal.press_after("ERROR 42703", "\\q\r");
+    terminal.press_at_prompt_after("one | 1", "SELECT wrong;\r");
+    terminal.press_at_prompt_after("ERROR 42703", "\\q\r");
     let status = wait_for("the shell ends", READY_DEADLINE, || terminal.child.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
     let text = std::fs::read_to_string(&history).unwrap();
@@ -260,8 +272,8 @@ fn ctrl_c_at_the_prompt_cancels_the_statement_and_keeps_the_shell() {
     let mut terminal = Terminal::open(&lake, &lake.path().join("history"));
     terminal.press_after("saltlake> ", &format!("{ENDLESS};\r"));
     terminal.press_after("(Ctrl-C cancels)", "\x03");
-    terminal.press_after("ERROR: cancelled", "SELECT 6 * 7 AS answer;\r");
-    terminal.press_after("     42", "\x04");
+    terminal.press_at_prompt_after("ERROR: cancelled", "SELECT 6 * 7 AS answer;\r");
+    terminal.press_at_prompt_after("     42", "\x04");
     let status = wait_for("the shell ends", READY_DEADLINE, || terminal.child.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
 }
