@@ -17,6 +17,7 @@ pub mod error;
 pub mod frontend;
 pub mod metrics;
 pub mod serve;
+mod shared;
 pub mod shell;
 pub mod shutdown;
 pub mod sqlstate;

@@ -8,6 +8,7 @@ use super::session::{Client, Clients, Handle};
 use super::{FlightOptions, actions, info, metadata, statements, status, wire};
 use crate::coordinator::{Coordinator, Prepared};
 use crate::error::Result;
+use crate::shared::Shared;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::error::FlightError;
@@ -27,8 +28,10 @@ use arrow_flight::{
     SchemaResult, Ticket,
 };
 use datafusion::scalar::ScalarValue;
-use futures::{Stream, StreamExt, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt, stream};
 use prost::Message;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,12 +41,27 @@ use tonic::{Request, Response, Status, Streaming};
 const QUERY_ID_HEADER: &str = "x-saltlake-query-id";
 
 /// The service behind every connection.
-pub struct FlightSql {
+#[derive(Clone)]
+pub struct FlightSql(Shared<Service>);
+
+/// What the service works with.
+pub struct Service {
     coordinator: Arc<Coordinator>,
     clients: Clients,
     results: Arc<Results>,
     server: info::ServerInfo,
 }
+
+impl Deref for FlightSql {
+    type Target = Service;
+
+    fn deref(&self) -> &Service {
+        &self.0
+    }
+}
+
+/// An action's answer.
+type ActionResponse = Response<<FlightSql as FlightService>::DoActionStream>;
 
 /// A DoGet's answer.
 type GetResponse = Response<<FlightSql as FlightService>::DoGetStream>;
@@ -56,7 +74,8 @@ impl FlightSql {
     pub fn new(coordinator: Arc<Coordinator>, options: FlightOptions) -> Result<Self> {
         let results = Arc::new(Results::new(options.ticket_ttl));
         let clients = Clients::new(Arc::clone(&coordinator), options);
-        Ok(Self { coordinator, clients, results, server: info::ServerInfo::new()? })
+        let server = info::ServerInfo::new()?;
+        Ok(Self(Shared::new(Service { coordinator, clients, results, server })))
     }
 
     /// Forgets unused tokens and tickets, for ever.
@@ -122,8 +141,27 @@ impl FlightSql {
         Ok(info)
     }
 
+    // Three futures whose types are hidden, so that the methods of the service that await them need not prove again
+    // that all the engine behind them may cross threads (see `shared`).
+
+    fn fetch(&self, handle: Option<Handle>) -> BoxFuture<'_, Result<GetResponse, Status>> {
+        self.fetch_rows(handle).boxed()
+    }
+
+    fn fetch_prepared(
+        &self,
+        query: CommandPreparedStatementQuery,
+        request: Request<Ticket>,
+    ) -> BoxFuture<'_, Result<GetResponse, Status>> {
+        self.run_prepared(query, request).boxed()
+    }
+
+    fn act(&self, request: Request<Action>) -> BoxFuture<'_, Result<ActionResponse, Status>> {
+        self.run_action(request).boxed()
+    }
+
     /// Streams the rows of an announced result.
-    async fn fetch(&self, handle: Option<Handle>) -> Result<GetResponse, Status> {
+    async fn fetch_rows(&self, handle: Option<Handle>) -> Result<GetResponse, Status> {
         let handle =
             handle.ok_or_else(|| status::refuse("22023", "the ticket is not ours", None))?;
         let (rows, query_id) = self.results.fetch(handle).await?;
@@ -132,6 +170,42 @@ impl FlightSql {
             response.metadata_mut().insert(QUERY_ID_HEADER, id);
         }
         Ok(response)
+    }
+
+    /// Runs a prepared statement with its bound values.
+    async fn run_prepared(
+        &self,
+        query: CommandPreparedStatementQuery,
+        request: Request<Ticket>,
+    ) -> Result<GetResponse, Status> {
+        let client = self.client(&request)?;
+        let statement = client.prepared(&query.prepared_statement_handle)?;
+        let values = statement.parameters.lock().clone();
+        let prepared = Arc::clone(&statement.prepared);
+        let result = statements::result(client, prepared, values).await?;
+        self.fetch_rows(Some(self.results.announce(result)?)).await
+    }
+
+    /// Answers an action that Flight SQL's own dispatch leaves to us.
+    async fn run_action(&self, request: Request<Action>) -> Result<ActionResponse, Status> {
+        let client = self.client(&request)?;
+        let lake = self.coordinator.lake();
+        let body = match actions::decode(request.get_ref())? {
+            actions::Request::Cancel(info) => {
+                actions::cancel_answer(actions::cancel(&info, &self.results, &self.coordinator))
+            }
+            actions::Request::SetOptions(changes) => {
+                actions::set_options(&client, changes, lake.catalog_name()).await
+            }
+            actions::Request::GetOptions => {
+                actions::get_options(&client.session, lake.catalog_name())
+            }
+            actions::Request::CloseSession => {
+                self.clients.log_out(request.metadata(), request.extensions());
+                actions::close_answer()
+            }
+        };
+        Ok(Response::new(stream::iter([Ok(arrow_flight::Result::new(body))]).boxed()))
     }
 
     /// Announces the answer to a command about metadata.
@@ -287,12 +361,7 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementQuery,
         request: Request<Ticket>,
     ) -> Result<GetResponse, Status> {
-        let client = self.client(&request)?;
-        let statement = client.prepared(&query.prepared_statement_handle)?;
-        let values = statement.parameters.lock().clone();
-        let prepared = Arc::clone(&statement.prepared);
-        let result = statements::result(client, prepared, values).await?;
-        self.fetch(Some(self.results.announce(result)?)).await
+        self.fetch_prepared(query, request).await
     }
 
     async fn do_put_prepared_statement_update(
@@ -332,24 +401,7 @@ impl FlightSqlService for FlightSql {
         &self,
         request: Request<Action>,
     ) -> Result<Response<<Self as FlightService>::DoActionStream>, Status> {
-        let client = self.client(&request)?;
-        let lake = self.coordinator.lake();
-        let body = match actions::decode(request.get_ref())? {
-            actions::Request::Cancel(info) => {
-                actions::cancel_answer(actions::cancel(&info, &self.results, &self.coordinator))
-            }
-            actions::Request::SetOptions(changes) => {
-                actions::set_options(&client, changes, lake.catalog_name()).await
-            }
-            actions::Request::GetOptions => {
-                actions::get_options(&client.session, lake.catalog_name())
-            }
-            actions::Request::CloseSession => {
-                self.clients.log_out(request.metadata(), request.extensions());
-                actions::close_answer()
-            }
-        };
-        Ok(Response::new(stream::iter([Ok(arrow_flight::Result::new(body))]).boxed()))
+        self.act(request).await
     }
 
     // The server itself.
