@@ -20,6 +20,7 @@ pub mod store;
 mod cache;
 mod definitions;
 mod discovery;
+mod floats;
 mod format;
 mod lake;
 mod listing;

@@ -8,6 +8,7 @@
 
 use crate::cache::{Caches, FileFacts, FileKey, ListingKey};
 use crate::error::{Error, Result};
+use crate::floats;
 use crate::format::{FileFlavor, FileKind, reader};
 use crate::listing::{ListedFile, Listing, ListingRequest, list};
 use crate::pruning;
@@ -198,7 +199,7 @@ impl LakeTable {
         let (store, meta) = (&self.source.store, &file.object_meta);
         match format.infer_stats_and_ordering(session, store, schema, meta).await {
             Ok(found) => Ok(Arc::new(FileFacts {
-                statistics: Arc::new(found.statistics),
+                statistics: Arc::new(floats::forget_bounds(found.statistics, &self.file_schema)),
                 ordering: found.ordering,
             })),
             Err(error) if Error::is_file_gone(&error) => Err(gone(file)),
@@ -282,7 +283,9 @@ impl TableProvider for LakeTable {
             Ok(Arc::new(EmptyExec::new(schema)))
         };
         let Some(flavor) = listing.flavor else { return empty() };
-        let format = reader(flavor, &self.source.options, session.default_table_options())?;
+        let options = session.default_table_options();
+        let options = floats::scan_options(options, &filters.other, &self.file_schema);
+        let format = reader(flavor, &self.source.options, options)?;
         let (files, is_cut) =
             self.files_for_scan(session, &listing, &format, &filters, file_limit).await?;
         let scan = TableScan {
