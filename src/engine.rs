@@ -4,9 +4,11 @@
 
 use crate::config::Storage;
 use crate::error::Result;
+use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::prelude::SessionConfig;
 use saltlake_catalog::store::{S3Options, StoreOptions, Stores};
 use saltlake_sql::settings::SaltlakeOptions;
@@ -53,6 +55,17 @@ fn store_options(storage: &Storage) -> StoreOptions {
             virtual_hosted: s3.virtual_hosted.then_some(true),
         },
     }
+}
+
+/// Registers the functions that DataFusion has not.
+///
+/// # Errors
+/// When a function cannot be registered.
+pub fn register_functions(state: &mut SessionState) -> Result<(), DataFusionError> {
+    for function in saltlake_sql::functions::all() {
+        state.register_udf(function)?;
+    }
+    Ok(())
 }
 
 /// Sets DataFusion's options for planning and for what runs on the coordinator.

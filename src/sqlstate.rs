@@ -25,6 +25,8 @@ pub const INVALID_PARAMETER_VALUE: &str = "22023";
 pub const INVALID_ROW_COUNT: &str = "2201W";
 /// A text is no value of the type asked for.
 pub const INVALID_TEXT_REPRESENTATION: &str = "22P02";
+/// NULL in a column that is declared NOT NULL.
+pub const NOT_NULL_VIOLATION: &str = "23502";
 /// A change was asked of data we do not change.
 pub const READ_ONLY: &str = "25006";
 /// A schema that still holds something.

@@ -6,18 +6,22 @@
 //! placement and the cut into stages follow in [`crate::placement`].
 //! Limit: rules that a runnable plan depends on cannot be switched off (see [`REQUIRED`]).
 
+mod count_duplicates;
+mod exact_in;
 pub(crate) mod window_sorts;
 mod yielding_joins;
 
 use crate::settings::SaltlakeOptions;
+use count_duplicates::CountDuplicates;
 use datafusion::common::Result;
 use datafusion::config::ConfigOptions;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::optimizer::Optimizer;
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer};
 use datafusion::physical_optimizer::{PhysicalOptimizerContext, PhysicalOptimizerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use exact_in::ExactIn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use yielding_joins::YieldingJoins;
@@ -72,6 +76,14 @@ impl PassLog {
     pub fn total(&self) -> Duration {
         self.entries().iter().map(|entry| entry.elapsed).sum()
     }
+}
+
+/// Returns the rules that settle types and meaning, in order: DataFusion's, and ours behind them.
+pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules = Analyzer::new().rules;
+    rules.push(Arc::new(ExactIn));
+    rules.push(Arc::new(CountDuplicates));
+    rules
 }
 
 /// Runs analyzer and logical passes.

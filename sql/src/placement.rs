@@ -168,10 +168,11 @@ pub fn decide(size: ScanSize, options: &SaltlakeOptions, n_workers: Option<usize
 
 /// Cuts a plan into stages when the placement says so.
 ///
-/// A plan in which datafusion-distributed finds nothing to distribute stays as it is and becomes local.
+/// A plan in which datafusion-distributed finds nothing to distribute stays as it is and becomes local; so does one that
+/// it cannot plan, with a warning in the log.
 ///
 /// # Errors
-/// When datafusion-distributed cannot plan a node.
+/// When the partition columns of a scan cannot be named.
 pub async fn place(
     state: &SessionState,
     plan: Arc<dyn ExecutionPlan>,
@@ -185,8 +186,16 @@ pub async fn place(
     let plan = name_partition_columns(plan)?;
     log.record(Part::Place, "name_partition_columns", start.elapsed());
     let start = Instant::now();
-    let plan = cut_into_stages(state, plan).await?;
+    let cut = cut_into_stages(state, Arc::clone(&plan)).await;
     log.record(Part::Place, "distribute", start.elapsed());
+    let plan = match cut {
+        Ok(cut) => cut,
+        Err(error) => {
+            tracing::warn!(%error, "a plan cannot be cut into stages and stays local");
+            let reason = "it cannot be cut into stages".to_string();
+            return Ok(Placed { plan, placement: Placement::Local { reason } });
+        }
+    };
     if plan.is::<DistributedExec>() {
         return Ok(Placed { plan, placement });
     }

@@ -2,8 +2,10 @@
 //!
 //! Called by `Session` for what [`is_command`] accepts. Each gives PostgreSQL's command tag.
 
-use super::run::{batch_rows, statement_to_plan, text_rows};
+use super::names::TEMPORARY_SCHEMA;
+use super::run::{batch_rows, text_rows};
 use super::session::{Outcome, Session};
+use super::temporary::reads_temporary;
 use crate::error::{Error, Result};
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -11,8 +13,8 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::{ResetStatement, Statement as Ast};
 use datafusion::sql::sqlparser::ast::{
-    CreateView, Expr, Ident, ObjectName, ObjectType, Reset, SchemaName, Set, Statement as Sql,
-    UnaryOperator, Value,
+    CreateView, DiscardObject, Expr, Ident, ObjectName, ObjectType, Reset, SchemaName, Set,
+    Statement as Sql, UnaryOperator, Value,
 };
 use saltlake_catalog::{ExternalTable, RelationKind};
 use saltlake_sql::parse::Statement;
@@ -31,8 +33,7 @@ pub(super) fn is_command(statement: &Sql) -> bool {
             | Sql::Insert(_)
             | Sql::Update(_)
             | Sql::Delete(_)
-            | Sql::CreateTable(_)
-    )
+    ) && !matches!(statement, Sql::CreateTable(table) if !table.temporary)
 }
 
 impl Session {
@@ -62,7 +63,7 @@ impl Session {
     /// When a name does not exist or exists already, a value is not valid, or the command is not offered.
     pub(super) async fn run_command(&self, statement: &Statement) -> Result<Outcome> {
         match &statement.ast {
-            Ast::Statement(sql) => self.run_sql_command(sql).await,
+            Ast::Statement(command) => self.run_sql_command(command, &statement.sql).await,
             Ast::CreateExternalTable(_) => self.create_external_table(&statement.ast).await,
             Ast::Reset(ResetStatement::Variable(name)) => {
                 self.reset(&name.to_string())?;
@@ -72,7 +73,7 @@ impl Session {
         }
     }
 
-    async fn run_sql_command(&self, statement: &Sql) -> Result<Outcome> {
+    async fn run_sql_command(&self, statement: &Sql, sql: &str) -> Result<Outcome> {
         match statement {
             Sql::Set(set) => self.set(set),
             Sql::Reset(reset) => {
@@ -86,12 +87,18 @@ impl Session {
             Sql::StartTransaction { .. } => done("BEGIN"),
             Sql::Commit { .. } => done("COMMIT"),
             Sql::Rollback { savepoint: None, .. } => done("ROLLBACK"),
-            Sql::Discard { .. } => {
-                self.reset_all();
-                done("DISCARD ALL")
+            Sql::Discard { object_type } => {
+                if matches!(object_type, DiscardObject::ALL | DiscardObject::TEMP) {
+                    self.temporary.clear();
+                }
+                if matches!(object_type, DiscardObject::ALL) {
+                    self.reset_all();
+                }
+                done(&format!("DISCARD {object_type}"))
             }
             Sql::Deallocate { .. } => done("DEALLOCATE"),
             Sql::CreateView(view) => self.create_view(view).await,
+            Sql::CreateTable(table) => self.create_temporary_table(table, sql).await,
             Sql::CreateSchema { schema_name, if_not_exists, .. } => {
                 let SchemaName::Simple(name) = schema_name else { return not_supported(statement) };
                 self.coordinator.lake.create_schema(&last_part(name)?, *if_not_exists).await?;
@@ -186,10 +193,9 @@ impl Session {
     }
 
     async fn create_view(&self, view: &CreateView) -> Result<Outcome> {
-        if view.materialized || view.temporary {
-            return not_supported("a materialized or temporary view");
+        if view.materialized {
+            return not_supported("a materialized view");
         }
-        let (schema, name) = self.qualified(&view.name).await?;
         let sql = match view.columns.as_slice() {
             [] => view.query.to_string(),
             columns => {
@@ -198,11 +204,13 @@ impl Session {
             }
         };
         // A view that cannot be planned now would only fail later, far from its cause.
-        let parsed = self.parse(&sql)?;
-        let state = self.state();
-        for statement in parsed {
-            statement_to_plan(&state, statement.ast).await?;
+        let plan = self.plan_text(&sql).await?;
+        if view.temporary || reads_temporary(&plan)? {
+            let name = self.temporary_name(&view.name)?;
+            self.create_temporary_view(&name, plan, &sql, view.or_replace)?;
+            return done("CREATE VIEW");
         }
+        let (schema, name) = self.qualified(&view.name).await?;
         self.coordinator.lake.create_view(&schema, &name, &sql, view.or_replace).await?;
         done("CREATE VIEW")
     }
@@ -225,6 +233,9 @@ impl Session {
                         ObjectType::View => RelationKind::View,
                         _ => RelationKind::Table,
                     };
+                    if self.drop_temporary(name, kind)? {
+                        continue;
+                    }
                     let (schema, table) = self.qualified(name).await?;
                     lake.drop_relation(&schema, &table, kind, if_exists).await?;
                 }
@@ -232,6 +243,23 @@ impl Session {
             }
         }
         done(&format!("DROP {object}"))
+    }
+
+    /// Drops a temporary relation; returns whether the name is one's.
+    fn drop_temporary(&self, name: &ObjectName, kind: RelationKind) -> Result<bool> {
+        let parts = parts(name)?;
+        let name = match parts.as_slice() {
+            [name] => name,
+            [schema, name] if schema == TEMPORARY_SCHEMA => name,
+            _ => return Ok(false),
+        };
+        match self.temporary.kind(name) {
+            Some(found) if found != kind => {
+                let (name, expected) = (name.clone(), kind.name());
+                Err(saltlake_catalog::Error::WrongKind { name, expected }.into())
+            }
+            _ => Ok(self.temporary.drop_relation(name)),
+        }
     }
 
     /// Returns schema and name of a relation to create or drop.
@@ -269,7 +297,7 @@ fn not_supported<T>(statement: impl ToString) -> Result<T> {
 }
 
 /// Returns the parts of a name, unquoted ones in lower case as PostgreSQL reads them.
-fn parts(name: &ObjectName) -> Result<Vec<String>> {
+pub(super) fn parts(name: &ObjectName) -> Result<Vec<String>> {
     let part = |ident: &Ident| match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),
@@ -321,7 +349,6 @@ fn value_text(value: &Expr) -> String {
             Value::SingleQuotedString(text)
             | Value::DoubleQuotedString(text)
             | Value::EscapedStringLiteral(text) => text.clone(),
-            Value::Boolean(on) => if *on { "on" } else { "off" }.to_string(),
             other => other.to_string(),
         },
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } => format!("-{}", value_text(expr)),

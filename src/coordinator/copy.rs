@@ -31,10 +31,16 @@ impl Session {
             });
         };
         let target = self.coordinator.lake.check_location(&copy.output_url)?;
+        let n_rows = self.write(copy, &target, sql).await?;
+        Ok(Outcome::Done { tag: format!("COPY {n_rows}") })
+    }
+
+    /// Writes what a COPY writes to `target`, all of it or nothing; returns the number of rows.
+    pub(super) async fn write(&self, copy: CopyTo, target: &Url, sql: &str) -> Result<u64> {
         let mut n_retries = self.coordinator.retry_limit;
         // Each try has a staging folder of its own: what a lost worker's query wrote is dropped with the folder.
         let (staging, batches) = loop {
-            let staging = Staging::beside(&self.state(), &target)?;
+            let staging = Staging::beside(&self.state(), target)?;
             let staged = CopyTo { output_url: staging.url.to_string(), ..copy.clone() };
             match self.run_to_end(LogicalPlan::Copy(staged), sql).await {
                 Err(error) if n_retries > 0 && error.is_worker_lost() => {
@@ -54,7 +60,7 @@ impl Session {
             })
             .sum();
         staging.publish().await?;
-        Ok(Outcome::Done { tag: format!("COPY {n_rows}") })
+        Ok(n_rows)
     }
 }
 

@@ -7,6 +7,7 @@
 //! session ─┬─> command     SET, SHOW, DDL, transactions
 //!          ├─> run         plan, place, execute, retry, cancel ──> planning, threads, query, membership
 //!          ├─> copy        COPY … TO: staged, then renamed
+//!          ├─> temporary   tables and views of this session alone
 //!          └─> names       the catalog a session sees ──> system_tables
 //! ```
 
@@ -20,6 +21,7 @@ mod run;
 pub mod session;
 mod settings;
 mod system_tables;
+mod temporary;
 mod threads;
 
 pub use session::{Outcome, Prepared, Rows, Session, SessionOptions};
@@ -39,8 +41,8 @@ use planning::PlanningPool;
 use query::{Queries, QueryInfo};
 use saltlake_catalog::{Lake, LakeOptions, ViewPlanner};
 use saltlake_sql::parse::Limits;
-use saltlake_sql::placement;
 use saltlake_sql::settings::SaltlakeOptions;
+use saltlake_sql::{optimizer, placement};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
 use threads::QueryThreads;
@@ -112,8 +114,9 @@ impl Coordinator {
         let builder = SessionStateBuilder::new()
             .with_config(session_config)
             .with_runtime_env(runtime)
-            .with_default_features();
-        let base = match role {
+            .with_default_features()
+            .with_analyzer_rules(optimizer::analyzer_rules());
+        let mut base = match role {
             Role::Standalone => builder.build(),
             // Brings the handlers that route tasks, and options that plans to be cut into stages need.
             Role::Cluster => {
@@ -127,6 +130,7 @@ impl Coordinator {
                 state
             }
         };
+        engine::register_functions(&mut base)?;
         let members = Arc::new(Members::new(*settings.heartbeat_timeout));
         let coordinator = Arc::new(Self {
             role,

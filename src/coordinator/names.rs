@@ -3,6 +3,7 @@
 //! Built by `Session`. Names without a schema are looked up along the session's search path, then in `pg_catalog`, as
 //! PostgreSQL does.
 
+use super::temporary::Temporary;
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result};
@@ -13,10 +14,14 @@ use std::sync::Arc;
 /// The schema that stands for the search path; not a name a user can write without quotes.
 pub(super) const PATH_SCHEMA: &str = "public";
 
+/// The schema of temporary tables and views, searched before all others.
+pub(super) const TEMPORARY_SCHEMA: &str = "pg_temp";
+
 /// The catalog of one session.
 pub(super) struct SessionCatalog {
     lake: Arc<dyn CatalogProvider>,
     extra: Vec<(String, Arc<dyn SchemaProvider>)>,
+    temporary: Arc<Temporary>,
     path: Arc<RwLock<Vec<String>>>,
 }
 
@@ -25,12 +30,16 @@ impl SessionCatalog {
     pub(super) fn new(
         lake: Arc<dyn CatalogProvider>,
         extra: Vec<(String, Arc<dyn SchemaProvider>)>,
+        temporary: Arc<Temporary>,
         path: Arc<RwLock<Vec<String>>>,
     ) -> Self {
-        Self { lake, extra, path }
+        Self { lake, extra, temporary, path }
     }
 
     fn plain_schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if name == TEMPORARY_SCHEMA {
+            return Some(Arc::clone(&self.temporary) as _);
+        }
         let extra = self.extra.iter().find(|(extra, _)| extra == name);
         extra.map(|(_, schema)| Arc::clone(schema)).or_else(|| self.lake.schema(name))
     }
@@ -46,6 +55,9 @@ impl CatalogProvider for SessionCatalog {
     fn schema_names(&self) -> Vec<String> {
         let mut names = self.lake.schema_names();
         names.extend(self.extra.iter().map(|(name, _)| name.clone()));
+        if !self.temporary.table_names().is_empty() {
+            names.push(TEMPORARY_SCHEMA.to_string());
+        }
         names.sort();
         names.dedup();
         names
@@ -58,13 +70,14 @@ impl CatalogProvider for SessionCatalog {
         let path = self.path.read().clone();
         let own = self.plain_schema(name)?;
         let others = path.iter().map(String::as_str).filter(|other| *other != name);
-        let before: Vec<_> = others
-            .clone()
-            .take(path.iter().position(|schema| schema == name).unwrap_or(usize::MAX))
+        let n_before = path.iter().position(|schema| schema == name).unwrap_or(usize::MAX);
+        let before: Vec<_> = [TEMPORARY_SCHEMA]
+            .into_iter()
+            .chain(others.clone().take(n_before))
             .filter_map(|other| self.plain_schema(other))
             .collect();
         let after: Vec<_> = others
-            .skip(before.len())
+            .skip(n_before)
             .chain(["pg_catalog"])
             .filter_map(|other| self.plain_schema(other))
             .collect();

@@ -6,7 +6,7 @@
 use super::query::{NewQuery, Query};
 use super::session::{Outcome, Rows, Session};
 use super::threads::Batches;
-use super::{Coordinator, EXCHANGE_BUFFER_BYTES, Role};
+use super::{Coordinator, EXCHANGE_BUFFER_BYTES, Role, temporary};
 use crate::error::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::cast;
@@ -21,6 +21,7 @@ use datafusion_distributed::{DistributedExt, WorkerResolver};
 use futures::{FutureExt, stream};
 use saltlake_catalog::{ScanLog, TableScan};
 use saltlake_sql::explain::{self, Pruning};
+use saltlake_sql::obstacle;
 use saltlake_sql::optimizer::{self, PassLog};
 use saltlake_sql::placement::{self, Placed, Placement};
 use saltlake_sql::settings::{Distribution, SaltlakeOptions};
@@ -50,7 +51,8 @@ pub(super) async fn statement_to_plan(state: &SessionState, ast: Ast) -> Result<
     let refused = match &plan {
         LogicalPlan::Ddl(ddl) => Some(ddl.name().to_string()),
         LogicalPlan::Dml(dml) => {
-            return Err(Error::WriteRefused { statement: dml.op.name().to_uppercase() });
+            temporary::check_write(dml)?;
+            None
         }
         LogicalPlan::Statement(statement) => Some(statement.name().to_string()),
         _ => None,
@@ -96,7 +98,9 @@ impl Coordinator {
             return Err(Error::NoWorkers);
         }
         if matches!(placement, Placement::Distributed { .. }) {
-            if let Some(reason) = placement::obstacle(&plan) {
+            let obstacle = placement::obstacle(&plan)
+                .map_or_else(|| obstacle::obstacle(&logical), |it| Ok(Some(it)));
+            if let Some(reason) = obstacle? {
                 placement = Placement::Local { reason: reason.to_string() };
             } else if placement::contains(&plan, "ScalarSubqueryExec") {
                 // Tasks cannot share the value of a subquery: joins must carry it.

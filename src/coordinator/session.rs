@@ -6,6 +6,7 @@
 use super::names::{OneCatalog, SessionCatalog};
 use super::settings::Settings;
 use super::system_tables::SystemSchema;
+use super::temporary::Temporary;
 use super::{CATALOG, Coordinator, run};
 use crate::error::{Error, Result};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -78,6 +79,8 @@ pub struct Session {
     pub(super) options: SessionOptions,
     pid: i32,
     secret: i32,
+    /// Tables and views of this session alone.
+    pub(super) temporary: Arc<Temporary>,
     inner: Mutex<Inner>,
     /// The search path as the session's catalog reads it.
     path: Arc<RwLock<Vec<String>>>,
@@ -106,8 +109,13 @@ impl Session {
         };
         let mut extra = options.extra_schemas.clone();
         extra.push(("system".to_string(), Arc::new(system)));
-        let catalog =
-            SessionCatalog::new(coordinator.lake.catalog_provider(), extra, Arc::clone(&path));
+        let temporary = Arc::new(Temporary::new(Arc::clone(&coordinator.lake)));
+        let catalog = SessionCatalog::new(
+            coordinator.lake.catalog_provider(),
+            extra,
+            Arc::clone(&temporary),
+            Arc::clone(&path),
+        );
         let catalogs = OneCatalog { name: CATALOG.to_string(), catalog: Arc::new(catalog) };
         let mut state = SessionStateBuilder::new_from_existing(coordinator.base.clone())
             .with_catalog_list(Arc::new(catalogs))
@@ -139,6 +147,7 @@ impl Session {
             options,
             pid,
             secret: i32::from_ne_bytes(secret),
+            temporary,
             inner: Mutex::new(Inner { state, settings, start }),
             path,
             running: Mutex::default(),
@@ -186,7 +195,8 @@ impl Session {
     /// # Errors
     /// For a syntax error, with its position, or a statement beyond the limits.
     pub fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
-        saltlake_sql::parse::parse(sql, self.coordinator.limits)
+        let dialect = self.read(|_, options| options.sql_parser.dialect);
+        saltlake_sql::parse::parse_as(dialect, sql, self.coordinator.limits)
             .map_err(|error| Error::from(error).in_statement(sql))
     }
 
@@ -211,7 +221,7 @@ impl Session {
             }
         };
         prepared.parameters = run::parameter_types(&plan)?;
-        if matches!(&statement.ast, Ast::Statement(_)) {
+        if matches!(&statement.ast, Ast::Statement(_)) && !matches!(plan, LogicalPlan::Dml(_)) {
             prepared.schema = Some(result_schema(&plan));
         }
         prepared.plan = Some(plan);
@@ -233,6 +243,9 @@ impl Session {
         match &prepared.statement.ast {
             Ast::Explain(explain) => self.run_explain(explain, plan, &prepared.statement.sql).await,
             Ast::CopyTo(_) => self.run_copy(plan, &prepared.statement.sql).await,
+            Ast::Statement(_) if matches!(plan, LogicalPlan::Dml(_)) => {
+                self.run_insert(plan, &prepared.statement.sql).await
+            }
             _ => {
                 let schema = result_schema(&plan);
                 self.run_query(plan, schema, &prepared.statement.sql).await.map(Outcome::Rows)

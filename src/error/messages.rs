@@ -65,7 +65,14 @@ pub(super) fn plan(text: &str) -> Report {
         .or_else(|| grouping(text))
         .or_else(|| type_mismatch(text))
         .or_else(|| shape(text))
+        .or_else(|| time_zone(text))
         .unwrap_or_else(|| Report::new(code::SYNTAX_OR_RULE_VIOLATION, first_line(text)))
+}
+
+/// Returns the report of a time zone that is none.
+fn time_zone(text: &str) -> Option<Report> {
+    let unknown = text.starts_with("time zone \"") && text.contains("not recognized");
+    unknown.then(|| Report::new(code::INVALID_PARAMETER_VALUE, first_line(text)))
 }
 
 /// Returns the report of an error of running.
@@ -80,6 +87,8 @@ pub(super) fn execution(text: &str) -> Report {
         overflow(text)
     } else if has("no task routing handler was able to resolve") || has("0 urls available") {
         no_workers()
+    } else if has("violates not-null constraint") {
+        Report::new(code::NOT_NULL_VIOLATION, first_line(text))
     } else if has("returned more than one row") {
         let message = "more than one row returned by a subquery used as an expression";
         Report::new(code::CARDINALITY_VIOLATION, message)
@@ -97,7 +106,9 @@ pub(super) fn execution(text: &str) -> Report {
     } else if has("unsupported") {
         Report::new(code::INVALID_PARAMETER_VALUE, lower_first(&first_line(text)))
     } else {
-        missing_name(text).unwrap_or_else(|| Report::new(code::DATA_EXCEPTION, first_line(text)))
+        missing_name(text)
+            .or_else(|| time_zone(text))
+            .unwrap_or_else(|| Report::new(code::DATA_EXCEPTION, first_line(text)))
     }
 }
 

@@ -117,7 +117,9 @@ fn session_state(
     config.set_distributed_option_extension_from_headers::<SaltlakeOptions>(&context.headers)?;
     engine::apply_task_options(&mut config);
     config.set_distributed_channel_resolver(channels);
-    Ok(context.builder.with_config(config).build())
+    let mut state = context.builder.with_config(config).build();
+    engine::register_functions(&mut state)?;
+    Ok(state)
 }
 
 async fn serve(

@@ -5,6 +5,7 @@
 //! is deleted by who owns it, never by a statement here.
 
 mod changes;
+mod temporary;
 
 use crate::cache::{CacheUsage, Caches};
 use crate::definitions::{DefinitionStore, Definitions, ExternalTable, View};
@@ -276,7 +277,8 @@ impl Lake {
         self.caches.usage()
     }
 
-    pub(crate) fn runtime(&self) -> &Handle {
+    /// Returns the runtime the lake was opened on.
+    pub fn runtime(&self) -> &Handle {
         &self.runtime
     }
 

@@ -281,8 +281,9 @@ impl Connection {
             Local::RollbackTo => self.savepoint("ROLLBACK TO SAVEPOINT", "ROLLBACK")?,
             Local::Deallocate(name) => self.deallocate(name.as_deref())?,
             Local::Discard { all, tag } => {
-                if *all {
-                    self.discard_all().await?;
+                match all {
+                    true => self.discard_all().await?,
+                    false => self.discard(tag).await?,
                 }
                 tag
             }
@@ -338,8 +339,13 @@ impl Connection {
         self.statements.clear();
         self.portals.clear();
         self.settings_may_differ = true;
-        let session = Arc::clone(&self.session);
-        self.unless_gone(async move { session.execute("RESET ALL").await }).await?;
+        self.discard("DISCARD ALL").await
+    }
+
+    /// Lets the session forget what it holds.
+    async fn discard(&mut self, statement: &str) -> Result<(), Interrupt> {
+        let (session, statement) = (Arc::clone(&self.session), statement.to_string());
+        self.unless_gone(async move { session.execute(&statement).await }).await?;
         Ok(())
     }
 

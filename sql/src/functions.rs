@@ -1,0 +1,19 @@
+//! Functions that PostgreSQL has and the engine has not, or not so.
+//!
+//! Registered by both roles, so that a plan finds them wherever it runs.
+
+mod required;
+mod timezone;
+
+use datafusion::logical_expr::ScalarUDF;
+use std::sync::Arc;
+
+/// Returns the function that lets no NULL pass.
+pub fn required() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(required::Required::default()))
+}
+
+/// Returns the functions to register.
+pub fn all() -> Vec<Arc<ScalarUDF>> {
+    vec![required(), Arc::new(ScalarUDF::from(timezone::Timezone::default()))]
+}
