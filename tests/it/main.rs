@@ -20,6 +20,8 @@ mod readme;
 mod s3;
 mod shell;
 mod slt;
+mod suite;
 mod tables;
 mod tidy;
 mod topology;
+mod tpcds;

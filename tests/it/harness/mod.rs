@@ -17,7 +17,7 @@ pub use pg::{Message, Pg, PgError};
 pub use proc_fs::{cpu_load, cpu_seconds, peak_rss_mib, rss_mib};
 pub use process::{Process, run_saltlake};
 pub use psql::psql_command;
-pub use tools::{Python, SeaweedFs, free_port};
+pub use tools::{Python, SeaweedFs, free_port, skip};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
