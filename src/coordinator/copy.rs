@@ -40,9 +40,8 @@ impl Session {
         let mut n_retries = self.coordinator.retry_limit;
         // Each try has a staging folder of its own: what a lost worker's query wrote is dropped with the folder.
         let (staging, batches) = loop {
-            let staging = Staging::beside(&self.state(), target)?;
-            let staged = CopyTo { output_url: staging.url.to_string(), ..copy.clone() };
-            match self.run_to_end(LogicalPlan::Copy(staged), sql).await {
+            let (staged, staging) = self.stage(copy.clone(), target)?;
+            match self.run_to_end(staged, sql).await {
                 Err(error) if n_retries > 0 && error.is_worker_lost() => {
                     n_retries -= 1;
                     warn!(%error, "worker lost during a COPY, running it again");
@@ -62,10 +61,35 @@ impl Session {
         staging.publish().await?;
         Ok(n_rows)
     }
+
+    /// Returns the plan that writes to a staging folder what a COPY writes to `target`, and the folder.
+    fn stage(&self, copy: CopyTo, target: &Url) -> Result<(LogicalPlan, Staging)> {
+        let staging = Staging::beside(&self.state(), target)?;
+        let staged = CopyTo { output_url: staging.url.to_string(), ..copy };
+        Ok((LogicalPlan::Copy(staged), staging))
+    }
+
+    /// Prepares the plan of an EXPLAIN. Where ANALYZE runs a COPY, its files are staged: to be published when it is done.
+    ///
+    /// # Errors
+    /// When a COPY goes to a location that is not allowed.
+    pub(super) fn stage_explained(
+        &self,
+        plan: LogicalPlan,
+        analyze: bool,
+    ) -> Result<(LogicalPlan, Option<Staging>)> {
+        let LogicalPlan::Copy(copy) = plan else { return Ok((plan, None)) };
+        let target = self.coordinator.lake.check_location(&copy.output_url)?;
+        if analyze {
+            let (plan, staging) = self.stage(copy, &target)?;
+            return Ok((plan, Some(staging)));
+        }
+        Ok((LogicalPlan::Copy(CopyTo { output_url: target.to_string(), ..copy }), None))
+    }
 }
 
 /// A hidden folder whose content is renamed to a target, or removed.
-struct Staging {
+pub(super) struct Staging {
     store: Arc<dyn ObjectStore>,
     /// Where the engine writes.
     url: Url,
@@ -100,7 +124,7 @@ impl Staging {
     }
 
     /// Renames everything to its place, or nothing.
-    async fn publish(mut self) -> Result<()> {
+    pub(super) async fn publish(mut self) -> Result<()> {
         let mut done = vec![];
         if let Err(error) = self.rename(&mut done).await {
             let done = stream::iter(done.into_iter().map(Ok)).boxed();

@@ -370,8 +370,13 @@ impl Session {
         plan: LogicalPlan,
         sql: &str,
     ) -> Result<Outcome> {
-        let run = self.admit(plan, sql).await?;
         let (analyze, verbose) = (explain.options.analyze, explain.options.verbose);
+        let (plan, staging) = self.stage_explained(plan, analyze)?;
+        let mut run = self.admit(plan, sql).await?;
+        if staging.is_some() {
+            // A second try would write beside what the first one wrote.
+            run.n_retries = 0;
+        }
         let work = async {
             if !analyze {
                 let planned = run.plan().await?;
@@ -388,7 +393,11 @@ impl Session {
             let Planned { placed, passes, scans, options, .. } = &planned;
             let lines =
                 explain::explain_analyze(placed, scans, passes, options, n_rows, elapsed, verbose);
-            Ok(lines.await)
+            let lines = lines.await;
+            if let Some(staging) = staging {
+                staging.publish().await?;
+            }
+            Ok(lines)
         };
         let outcome = work.await;
         match &outcome {

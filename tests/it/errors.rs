@@ -193,8 +193,21 @@ fn files_that_are_missing_broken_or_forbidden() {
             Code::PermissionDenied,
             "/var/tmp",
         ),
+        case(
+            "EXPLAIN ANALYZE COPY dept TO '/var/tmp/saltlake-must-not-exist.csv'",
+            "42501",
+            Code::PermissionDenied,
+            "/var/tmp",
+        ),
+        case(
+            "EXPLAIN COPY dept TO '/var/tmp/saltlake-must-not-exist.csv'",
+            "42501",
+            Code::PermissionDenied,
+            "/var/tmp",
+        ),
     ];
     check(&server, &cases);
+    assert!(!std::path::Path::new("/var/tmp/saltlake-must-not-exist.csv").exists());
 }
 
 #[test]

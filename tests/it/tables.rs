@@ -192,3 +192,18 @@ fn copy_on_a_cluster_writes_one_file_when_asked_for_one() {
     assert_eq!(answer.tag, "COPY 10000");
     assert!(!files_under(&folder).is_empty());
 }
+
+#[test]
+fn explain_analyze_of_copy_writes_what_copy_writes_and_explain_nothing() {
+    let lake = Lake::standard();
+    let server = Server::standalone(&lake);
+    let mut connection = server.connect();
+    let target = lake.path().join("explained.parquet");
+    let copy = format!("COPY dept TO '{}' STORED AS PARQUET", target.display());
+    connection.rows(&format!("EXPLAIN {copy}"));
+    assert!(!target.exists());
+    connection.rows(&format!("EXPLAIN ANALYZE {copy}"));
+    assert!(target.is_file(), "{:?}", files_under(lake.path()));
+    let n_rows = connection.scalar("SELECT count(*) FROM dept");
+    assert_eq!(connection.scalar("SELECT count(*) FROM explained"), n_rows);
+}
