@@ -8,7 +8,8 @@
 //! x::varchar(3)         left(x::varchar, 3)
 //! x::char(3)            rtrim(left(x::varchar, 3), ' ')
 //! x AT TIME ZONE z      timezone(z, x)
-//! x < ANY (q)           EXISTS (… q WHERE x < c) OR (NULL AND EXISTS (… q WHERE (x < c) IS NULL))
+//! x < ANY (q)           EXISTS (… q WHERE x < c) OR (NULL AND EXISTS (… q WHERE (x < c) IS NULL)), where c is a
+//!                       name that no column of x can have
 //! x <> ALL (q)          x NOT IN (q)
 //! x < ALL (q)           NOT (… ANY …) of the opposite
 //! ```
@@ -20,6 +21,11 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use std::ops::ControlFlow;
+
+/// The query of a comparison, and its column, inside EXISTS. Names of the left side are looked up there too, so neither
+/// may be one that a user writes.
+const QUERY: &str = "__saltlake_query";
+const VALUE: &str = "__saltlake_value";
 
 /// The visitor that spells expressions anew.
 pub(crate) struct Rewrite<'a> {
@@ -38,7 +44,7 @@ impl VisitorMut for Rewrite<'_> {
             }
             Expr::AnyOp { left, compare_op, right, .. } => match right.as_ref() {
                 Expr::Subquery(query) if *compare_op != BinaryOperator::Eq => {
-                    Some(any(&format!("({left}) {compare_op} q.c"), query))
+                    Some(any(&format!("({left}) {compare_op} {QUERY}.{VALUE}"), query))
                 }
                 _ => None,
             },
@@ -80,10 +86,11 @@ fn short_text(text: &Expr, data_type: &DataType) -> Option<String> {
     })
 }
 
-/// Says whether a condition on `q.c` holds for any row of a query: true, else NULL when it is NULL for one.
+/// Says whether a condition on [`VALUE`] holds for any row of a query: true, else NULL when it is NULL for one.
 fn any(condition: &str, query: &Query) -> String {
-    let exists =
-        |condition: &str| format!("EXISTS (SELECT 1 FROM ({query}) AS q (c) WHERE {condition})");
+    let exists = |condition: &str| {
+        format!("EXISTS (SELECT 1 FROM ({query}) AS {QUERY} ({VALUE}) WHERE {condition})")
+    };
     let (is_true, is_null) = (exists(condition), exists(&format!("({condition}) IS NULL")));
     format!("({is_true} OR (NULL AND {is_null}))")
 }
@@ -92,7 +99,7 @@ fn any(condition: &str, query: &Query) -> String {
 fn all(left: &Expr, op: &BinaryOperator, query: &Query) -> String {
     match op {
         BinaryOperator::NotEq => format!("(({left}) NOT IN ({query}))"),
-        op => format!("(NOT {})", any(&format!("NOT (({left}) {op} q.c)"), query)),
+        op => format!("(NOT {})", any(&format!("NOT (({left}) {op} {QUERY}.{VALUE})"), query)),
     }
 }
 
