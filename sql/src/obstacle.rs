@@ -1,20 +1,30 @@
 //! What keeps a query on the coordinator whatever its size: tasks would answer it wrongly, or not at all.
 //!
-//! Called by `Session` with the logical plan before it is optimized; [`crate::placement::obstacle`] looks at the physical
-//! one. Each reason is shown by EXPLAIN.
+//! Called by `Session` with the logical plan before it was optimized and the physical plan before it is cut. Each reason
+//! is shown by EXPLAIN.
 
+use crate::placement::contains;
 use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::physical_plan::ExecutionPlan;
+use std::sync::Arc;
 
-/// Returns why a plan must stay whole, if it must.
+/// Returns why a plan must not be cut into stages, if it must not.
 ///
 /// # Errors
 /// When the plan cannot be walked.
-pub fn obstacle(plan: &LogicalPlan) -> Result<Option<&'static str>> {
+pub fn obstacle(
+    logical: &LogicalPlan,
+    physical: &Arc<dyn ExecutionPlan>,
+) -> Result<Option<&'static str>> {
+    // Its recursive term runs many times over the same input; the partitions of an exchange can be read once.
+    if contains(physical, "RecursiveQueryExec") {
+        return Ok(Some("recursive query"));
+    }
     let mut found = None;
-    plan.apply_with_subqueries(|node| {
+    logical.apply_with_subqueries(|node| {
         // Values of this type change it when a plan is sent.
         let has_half = |plan: &LogicalPlan| {
             plan.schema().fields().iter().any(|field| *field.data_type() == DataType::Float16)

@@ -121,13 +121,6 @@ fn share_of_columns(scan: &FileScanConfig) -> f64 {
     if total == 0 { 1.0 } else { read as f64 / total as f64 }
 }
 
-/// Returns why a plan must not be cut into stages, if it must not.
-pub fn obstacle(plan: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
-    let recursive = contains(plan, "RecursiveQueryExec");
-    // Its recursive term runs many times over the same input; the partitions of an exchange can be read once.
-    recursive.then_some("recursive query")
-}
-
 /// Returns whether a plan holds a node of this name.
 pub fn contains(plan: &Arc<dyn ExecutionPlan>, name: &str) -> bool {
     plan.exists(|node| Ok(node.name() == name)).unwrap_or_default()
@@ -172,7 +165,7 @@ pub fn decide(size: ScanSize, options: &SaltlakeOptions, n_workers: Option<usize
 /// it cannot plan, with a warning in the log.
 ///
 /// # Errors
-/// When the partition columns of a scan cannot be named.
+/// When a sort under a window cannot be rebuilt.
 pub async fn place(
     state: &SessionState,
     plan: Arc<dyn ExecutionPlan>,

@@ -2,10 +2,9 @@
 //!
 //! Called by `Session` for what [`is_command`] accepts. Each gives PostgreSQL's command tag.
 
-use super::names::TEMPORARY_SCHEMA;
 use super::run::{batch_rows, text_rows};
 use super::session::{Outcome, Session};
-use super::temporary::reads_temporary;
+use super::temporary::{name_to_create, own_name, reads_temporary};
 use crate::error::{Error, Result};
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -206,7 +205,7 @@ impl Session {
         // A view that cannot be planned now would only fail later, far from its cause.
         let plan = self.plan_text(&sql).await?;
         if view.temporary || reads_temporary(&plan)? {
-            let name = self.temporary_name(&view.name)?;
+            let name = name_to_create(&view.name)?;
             self.create_temporary_view(&name, plan, &sql, view.or_replace)?;
             return done("CREATE VIEW");
         }
@@ -247,18 +246,13 @@ impl Session {
 
     /// Drops a temporary relation; returns whether the name is one's.
     fn drop_temporary(&self, name: &ObjectName, kind: RelationKind) -> Result<bool> {
-        let parts = parts(name)?;
-        let name = match parts.as_slice() {
-            [name] => name,
-            [schema, name] if schema == TEMPORARY_SCHEMA => name,
-            _ => return Ok(false),
-        };
-        match self.temporary.kind(name) {
+        let Some(name) = own_name(name)? else { return Ok(false) };
+        match self.temporary.kind(&name) {
             Some(found) if found != kind => {
-                let (name, expected) = (name.clone(), kind.name());
+                let expected = kind.name();
                 Err(saltlake_catalog::Error::WrongKind { name, expected }.into())
             }
-            _ => Ok(self.temporary.drop_relation(name)),
+            _ => Ok(self.temporary.drop_relation(&name)),
         }
     }
 

@@ -21,7 +21,7 @@ use datafusion_distributed::{DistributedExt, WorkerResolver};
 use futures::{FutureExt, stream};
 use saltlake_catalog::{ScanLog, TableScan};
 use saltlake_sql::explain::{self, Pruning};
-use saltlake_sql::obstacle;
+use saltlake_sql::obstacle::obstacle;
 use saltlake_sql::optimizer::{self, PassLog};
 use saltlake_sql::placement::{self, Placed, Placement};
 use saltlake_sql::settings::{Distribution, SaltlakeOptions};
@@ -98,9 +98,7 @@ impl Coordinator {
             return Err(Error::NoWorkers);
         }
         if matches!(placement, Placement::Distributed { .. }) {
-            let obstacle = placement::obstacle(&plan)
-                .map_or_else(|| obstacle::obstacle(&logical), |it| Ok(Some(it)));
-            if let Some(reason) = obstacle? {
+            if let Some(reason) = obstacle(&logical, &plan)? {
                 placement = Placement::Local { reason: reason.to_string() };
             } else if placement::contains(&plan, "ScalarSubqueryExec") {
                 // Tasks cannot share the value of a subquery: joins must carry it.

@@ -5,6 +5,7 @@
 //! adds one file, whole or not at all. A view over them is temporary too, as in PostgreSQL.
 //! Limits: no constraints but NOT NULL, no defaults, no UPDATE or DELETE. A server that is killed leaves the folder behind.
 
+use super::command::parts;
 use super::names::TEMPORARY_SCHEMA;
 use super::session::{Outcome, Session};
 use crate::error::{Error, Result};
@@ -25,7 +26,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement as Ast;
 use datafusion::sql::sqlparser::ast::{
-    ColumnOption, ColumnOptionDef, CreateTable, Statement as Sql,
+    ColumnOption, ColumnOptionDef, CreateTable, ObjectName, Statement as Sql,
 };
 use parking_lot::RwLock;
 use saltlake_catalog::{Lake, RelationKind};
@@ -249,7 +250,7 @@ impl Session {
         create: &CreateTable,
         sql: &str,
     ) -> Result<Outcome> {
-        let name = self.temporary_name(&create.name)?;
+        let name = name_to_create(&create.name)?;
         let exists = self.temporary.kind(&name);
         match exists {
             Some(_) if create.if_not_exists => {
@@ -363,22 +364,23 @@ impl Session {
         let copy = CopyTo::new(rows, file.to_string(), vec![], parquet, HashMap::new());
         self.write(copy, &file, sql).await
     }
+}
 
-    /// Returns the name of a temporary relation to create, which may be given as `pg_temp.name`.
-    pub(super) fn temporary_name(
-        &self,
-        name: &datafusion::sql::sqlparser::ast::ObjectName,
-    ) -> Result<String> {
-        let mut parts = super::command::parts(name)?;
-        match parts.as_slice() {
-            [_] => {}
-            [schema, _] if schema == TEMPORARY_SCHEMA => {}
-            _ => {
-                let feature =
-                    format!("a temporary relation in another schema than {TEMPORARY_SCHEMA}");
-                return Err(Error::NotSupported { feature });
-            }
-        }
-        Ok(parts.pop().unwrap_or_default())
-    }
+/// Returns the name of a relation that may be temporary: given alone, or as `pg_temp.name`.
+pub(super) fn own_name(name: &ObjectName) -> Result<Option<String>> {
+    Ok(match parts(name)?.as_mut_slice() {
+        [name] => Some(std::mem::take(name)),
+        [schema, name] if schema == TEMPORARY_SCHEMA => Some(std::mem::take(name)),
+        _ => None,
+    })
+}
+
+/// Returns the name of a temporary relation to create.
+///
+/// # Errors
+/// When it names another schema.
+pub(super) fn name_to_create(name: &ObjectName) -> Result<String> {
+    own_name(name)?.ok_or_else(|| Error::NotSupported {
+        feature: format!("a temporary relation in another schema than {TEMPORARY_SCHEMA}"),
+    })
 }

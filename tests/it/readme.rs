@@ -5,9 +5,8 @@
 //! of `tests/requirements.txt`.
 //! Addresses of the default ports are replaced by those of the test's server.
 
-use crate::harness::{Python, Server, psql_command, source_root};
+use crate::harness::{Python, Server, copy_folder, psql_command, source_root};
 use crate::lake::Lake;
-use std::path::Path;
 use std::process::Command;
 
 /// One tested block.
@@ -42,17 +41,6 @@ fn with_real_addresses(text: &str, server: &Server) -> String {
         .replace("5433", pg_port)
         .replace("5434", flight_port)
         .replace("5435", http_port)
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy_folder(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
-    }
 }
 
 #[test]

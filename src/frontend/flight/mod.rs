@@ -96,8 +96,8 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let FlightOptions { drain, max_connections, .. } = options;
-    let service = Arc::new(FlightSql::new(coordinator, options)?);
-    let door = FlightServiceServer::new(Door(Arc::clone(&service)))
+    let service = FlightSql::new(coordinator, options)?;
+    let door = FlightServiceServer::new(Door(service.clone()))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let incoming = admit(listener, max_connections);
     let server = Server::builder()
@@ -204,7 +204,7 @@ impl AsyncWrite for ClientStream {
 }
 
 /// The Flight service: arrow-flight's dispatch to [`FlightSql`], and the calls it leaves out.
-struct Door(Arc<FlightSql>);
+struct Door(FlightSql);
 
 /// A stream of answers.
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

@@ -19,7 +19,7 @@ pub use process::{Process, run_saltlake};
 pub use psql::psql_command;
 pub use tools::{Python, SeaweedFs, free_port, skip};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a started process may take until it answers. Generous: tests may run beside a compiler.
@@ -53,4 +53,16 @@ pub fn scratch_dir() -> PathBuf {
 /// Returns the root of the source tree.
 pub fn source_root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Where the files of the suite are, and a lake with the data they read.
 
-use crate::harness::{scratch_dir, source_root};
+use crate::harness::{copy_folder, scratch_dir, source_root};
 use crate::lake::Lake;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -103,17 +103,4 @@ fn package_folder() -> Result<PathBuf, String> {
     let manifest = package.and_then(|package| package["manifest_path"].as_str());
     let folder = manifest.and_then(|manifest| Path::new(manifest).parent());
     folder.map(Path::to_path_buf).ok_or_else(|| format!("cargo does not know {PACKAGE}"))
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
