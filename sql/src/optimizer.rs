@@ -6,12 +6,15 @@
 //! placement and the cut into stages follow in [`crate::placement`].
 //! Limit: rules that a runnable plan depends on cannot be switched off (see [`REQUIRED`]).
 
+mod checked_arithmetic;
 mod count_duplicates;
 mod exact_in;
+mod rounding_casts;
 pub(crate) mod window_sorts;
 mod yielding_joins;
 
 use crate::settings::SaltlakeOptions;
+use checked_arithmetic::CheckedArithmetic;
 use count_duplicates::CountDuplicates;
 use datafusion::common::Result;
 use datafusion::config::ConfigOptions;
@@ -22,6 +25,7 @@ use datafusion::physical_optimizer::{PhysicalOptimizerContext, PhysicalOptimizer
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use exact_in::ExactIn;
+use rounding_casts::RoundingCasts;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use yielding_joins::YieldingJoins;
@@ -83,6 +87,8 @@ pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     rules.push(Arc::new(ExactIn));
     rules.push(Arc::new(CountDuplicates));
+    rules.push(Arc::new(CheckedArithmetic));
+    rules.push(Arc::new(RoundingCasts));
     rules
 }
 
