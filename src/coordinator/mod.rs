@@ -23,8 +23,11 @@ mod settings;
 mod system_tables;
 mod temporary;
 mod threads;
+mod transaction;
 
-pub use session::{Outcome, Prepared, Rows, Session, SessionOptions};
+pub use session::{Outcome, Prepared, Rows, Session, SessionInfo, SessionOptions};
+pub use settings::Shown;
+pub use transaction::{Scope, Step};
 
 use crate::cluster::Channels;
 use crate::config::Config;
@@ -187,13 +190,26 @@ impl Coordinator {
 
     /// Cancels what a session runs, as a PostgreSQL cancel request does. Returns whether the key fitted a session.
     pub fn cancel_session(&self, session_pid: i32, secret: i32) -> bool {
-        // Upgraded outside the map's lock: dropping the last handle takes that lock again.
-        let session = self.sessions.get(&session_pid).map(|entry| entry.value().clone());
-        let session = session.and_then(|weak| weak.upgrade());
-        session
+        self.session(session_pid)
             .filter(|session| session.secret() == secret)
             .map(|session| session.cancel())
             .is_some()
+    }
+
+    /// Returns an open session. Upgraded outside the map's lock: dropping the last handle takes that lock again.
+    fn session(&self, pid: i32) -> Option<Arc<Session>> {
+        let session = self.sessions.get(&pid).map(|entry| entry.value().clone());
+        session.and_then(|weak| weak.upgrade())
+    }
+
+    /// Returns all open sessions and what they do, by pid.
+    fn activity(&self) -> Vec<SessionInfo> {
+        let pids: Vec<_> = self.sessions.iter().map(|entry| *entry.key()).collect();
+        let queries = self.queries.list();
+        let sessions = pids.into_iter().filter_map(|pid| self.session(pid));
+        let mut all: Vec<_> = sessions.map(|session| session.info(&queries)).collect();
+        all.sort_by_key(|info| info.pid);
+        all
     }
 
     /// Cancels one query by its id. Returns whether it was running.

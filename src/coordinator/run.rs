@@ -4,7 +4,7 @@
 //! workers that live; later it fails, because rows cannot be taken back.
 
 use super::query::{NewQuery, Query};
-use super::session::{Outcome, Rows, Session};
+use super::session::{Deadline, Outcome, Rows, Session};
 use super::threads::Batches;
 use super::{Coordinator, EXCHANGE_BUFFER_BYTES, Role, temporary};
 use crate::error::{Error, Result};
@@ -196,7 +196,7 @@ struct Run {
     query: Arc<Query>,
     state: SessionState,
     plan: LogicalPlan,
-    deadline: Option<tokio::time::Instant>,
+    deadline: Arc<Deadline>,
     /// Times it may be planned again after a lost worker.
     n_retries: usize,
     _turn: OwnedSemaphorePermit,
@@ -206,7 +206,7 @@ impl Run {
     /// Waits for `work` unless the query is cancelled or its time is over. A panic inside becomes an error.
     async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let time_is_over = async {
-            match self.deadline {
+            match self.deadline.get() {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
                 None => std::future::pending().await,
             }
@@ -295,8 +295,7 @@ impl Session {
         };
         let query = self.coordinator.queries.start(&new);
         self.note_running(query.cancel_token().clone());
-        let deadline =
-            self.statement_timeout().map(|timeout| tokio::time::Instant::now() + timeout);
+        let deadline = Arc::new(Deadline::after(self.statement_timeout()));
         let turn = tokio::select! {
             turn = self.coordinator.admit() => turn,
             () = query.cancel_token().cancelled() => {
@@ -327,13 +326,14 @@ impl Session {
     ) -> Result<Rows> {
         let run = self.admit(plan, sql).await?;
         let query_id = run.query.id();
+        let deadline = Arc::clone(&run.deadline);
         let announced = Arc::clone(&schema);
         let batches = stream::unfold(Some(Phase::Starting(run)), move |phase| {
             let schema = Arc::clone(&announced);
             async move { step(phase?, schema).await }
         });
         let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), batches));
-        Ok(Rows { query_id, schema, stream })
+        Ok(Rows { query_id, schema, stream, deadline })
     }
 
     /// Runs a query to its end inside the server and returns the number of its rows; used by COPY.
@@ -471,5 +471,5 @@ pub(super) fn batch_rows(query_id: uuid::Uuid, batch: RecordBatch) -> Rows {
     let schema = batch.schema();
     let batches = stream::iter([Ok(batch)]);
     let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), batches));
-    Rows { query_id, schema, stream }
+    Rows { query_id, schema, stream, deadline: Arc::default() }
 }

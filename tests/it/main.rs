@@ -9,6 +9,8 @@
 mod harness;
 mod lake;
 
+mod beside;
+mod clients;
 mod demo;
 mod errors;
 mod flight;
@@ -18,6 +20,7 @@ mod pg;
 mod process;
 mod readme;
 mod s3;
+mod security;
 mod shell;
 mod slt;
 mod suite;

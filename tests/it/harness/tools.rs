@@ -52,6 +52,17 @@ impl Python {
             .unwrap()
     }
 
+    /// Runs a program in a file, which may import what lies beside it, with arguments.
+    pub fn run_file(&self, file: &Path, args: &[&str]) -> Output {
+        Command::new(self.bin_dir.join("python"))
+            .arg("-B")
+            .arg(file)
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
     /// Returns the path of a program that a package installed.
     pub fn program(&self, name: &str) -> PathBuf {
         self.bin_dir.join(name)

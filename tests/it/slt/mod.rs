@@ -8,6 +8,8 @@
 mod postgres;
 mod runner;
 
+pub use postgres::load;
+
 use crate::harness::{Cluster, Pg, Server};
 use crate::lake::Lake;
 use runner::{Expectation, Failures};
