@@ -105,6 +105,10 @@ impl ScalarUDFImpl for Checked {
         })
     }
 
+    fn is_strict(&self) -> bool {
+        true
+    }
+
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         match types {
             [first, rest @ ..] if first.is_integer() && rest.iter().all(|ty| ty == first) => {

@@ -97,6 +97,10 @@ impl ScalarUDFImpl for Scale {
         }
     }
 
+    fn is_strict(&self) -> bool {
+        true
+    }
+
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(INTERVAL)
     }

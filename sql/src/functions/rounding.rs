@@ -60,6 +60,10 @@ impl ScalarUDFImpl for Round {
         }
     }
 
+    fn is_strict(&self) -> bool {
+        true
+    }
+
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         match types {
             [data_type] if has_fraction(data_type) => Ok(data_type.clone()),
