@@ -8,6 +8,7 @@
 
 mod count_duplicates;
 mod exact_in;
+mod float_filters;
 pub(crate) mod window_sorts;
 mod yielding_joins;
 
@@ -22,13 +23,19 @@ use datafusion::physical_optimizer::{PhysicalOptimizerContext, PhysicalOptimizer
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use exact_in::ExactIn;
+use float_filters::FloatFilters;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use yielding_joins::YieldingJoins;
 
-/// Physical rules without which a plan is not runnable, or not checked to be.
-const REQUIRED: [&str; 4] =
-    ["EnforceDistribution", "EnforceSorting", "EnsureRequirements", "SanityCheckPlan"];
+/// Physical rules without which a plan is not runnable, not checked to be, or loses rows.
+const REQUIRED: [&str; 5] = [
+    "EnforceDistribution",
+    "EnforceSorting",
+    "EnsureRequirements",
+    "SanityCheckPlan",
+    "float_filters",
+];
 
 /// Which part of the pipeline a pass belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,8 +141,12 @@ pub async fn plan_physical(
         .map(|rule| Arc::new(Timed { rule: Arc::clone(rule), log: log.clone() }) as _)
         .collect();
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = rules;
-    if !disabled.iter().any(|name| name == YieldingJoins.name()) {
-        rules.push(Arc::new(Timed { rule: Arc::new(YieldingJoins), log: log.clone() }));
+    let ours: [Arc<dyn PhysicalOptimizerRule + Send + Sync>; 2] =
+        [Arc::new(FloatFilters), Arc::new(YieldingJoins)];
+    for rule in ours {
+        if REQUIRED.contains(&rule.name()) || !disabled.iter().any(|name| name == rule.name()) {
+            rules.push(Arc::new(Timed { rule, log: log.clone() }));
+        }
     }
     let timed = SessionStateBuilder::new_from_existing(state.clone())
         .with_physical_optimizer_rules(rules)

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::ipc::CompressionType;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
@@ -24,13 +25,13 @@ use saltlake_sql::explain::{self, Pruning};
 use saltlake_sql::obstacle::obstacle;
 use saltlake_sql::optimizer::{self, PassLog};
 use saltlake_sql::placement::{self, Placed, Placement};
-use saltlake_sql::settings::{Distribution, SaltlakeOptions};
+use saltlake_sql::settings::{Distribution, ExchangeCompression, SaltlakeOptions};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, info, warn};
-use url::Url;
+use url::{Host, Url};
 
 /// A plan ready to execute, with what EXPLAIN says of it.
 pub(super) struct Planned {
@@ -136,6 +137,7 @@ impl Coordinator {
             config.options_mut().optimizer.repartition_file_min_size = 0;
         }
         config.set_distributed_option_extension(options.clone());
+        config.set_distributed_compression(compression(options.exchange_compression, &workers))?;
         config.set_distributed_worker_resolver(Pinned(workers));
         config.set_distributed_channel_resolver(self.channels.clone());
         config.set_distributed_file_scan_config_bytes_per_partition(bytes_per_partition)?;
@@ -174,6 +176,22 @@ async fn physical(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let plan = optimizer::optimize_logical(state, plan.clone(), passes)?;
     Ok(optimizer::plan_physical(state, &plan, passes).await?)
+}
+
+/// Returns how the exchanges between `workers` and this process are compressed.
+fn compression(wanted: ExchangeCompression, workers: &[Url]) -> Option<CompressionType> {
+    let on_loopback = |url: &Url| match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    match wanted {
+        ExchangeCompression::None => None,
+        ExchangeCompression::Auto if workers.iter().all(on_loopback) => None,
+        ExchangeCompression::Auto | ExchangeCompression::Lz4 => Some(CompressionType::LZ4_FRAME),
+        ExchangeCompression::Zstd => Some(CompressionType::ZSTD),
+    }
 }
 
 fn pruning(scan: TableScan) -> Pruning {

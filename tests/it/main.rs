@@ -9,7 +9,9 @@
 mod harness;
 mod lake;
 
+mod compose;
 mod demo;
+mod dependencies;
 mod errors;
 mod flight;
 mod http;
