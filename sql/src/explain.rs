@@ -75,7 +75,7 @@ pub struct Pruning {
 
 /// Renders EXPLAIN, one string a line. `verbose` adds each table's scan and the passes with their times.
 pub fn explain(placed: &Placed, scans: &[Pruning], passes: &PassLog, verbose: bool) -> Vec<String> {
-    let mut lines = header(placed, scans, verbose);
+    let mut lines = header(placed, scans, passes, verbose);
     lines.extend(tree_lines(&display_plan_ascii(placed.plan.as_ref(), false)));
     if verbose {
         lines.extend(pass_lines(passes));
@@ -93,7 +93,7 @@ pub async fn explain_analyze(
     elapsed: Duration,
     verbose: bool,
 ) -> Vec<String> {
-    let mut lines = header(placed, scans, verbose);
+    let mut lines = header(placed, scans, passes, verbose);
     lines.push(format!("Planning: {:.3} s", passes.total().as_secs_f64()));
     lines.push(format!("Execution: {:.3} s, {n_rows} rows", elapsed.as_secs_f64()));
     let wait = Duration::from_secs(options.metrics_timeout_seconds as u64);
@@ -121,13 +121,14 @@ pub async fn explain_analyze(
 }
 
 /// Placement, scan size, pruning, and counts of stages and exchanges.
-fn header(placed: &Placed, scans: &[Pruning], verbose: bool) -> Vec<String> {
+fn header(placed: &Placed, scans: &[Pruning], passes: &PassLog, verbose: bool) -> Vec<String> {
     let size = scan_size(&placed.plan);
     let mut lines = vec![format!("Placement: {}", placed.placement)];
     lines.extend(scan_line(size, scans));
     if verbose {
         lines.extend(scans.iter().map(table_line));
     }
+    lines.extend(passes.notes());
     if placed.plan.is::<DistributedExec>() {
         let counts = Counts::of(&placed.plan);
         lines.push(format!(

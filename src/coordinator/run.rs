@@ -23,7 +23,7 @@ use futures::{FutureExt, stream};
 use saltlake_catalog::{ScanLog, TableScan};
 use saltlake_sql::explain::{self, Pruning};
 use saltlake_sql::obstacle::obstacle;
-use saltlake_sql::optimizer::{self, PassLog};
+use saltlake_sql::optimizer::{self, Optimized, PassLog, Target};
 use saltlake_sql::placement::{self, Placed, Placement};
 use saltlake_sql::settings::{Distribution, ExchangeCompression, SaltlakeOptions};
 use std::panic::AssertUnwindSafe;
@@ -92,7 +92,8 @@ impl Coordinator {
         let scan_log = Arc::new(ScanLog::default());
         state.config_mut().set_extension(Arc::clone(&scan_log));
         let logical = plan;
-        let mut plan = physical(&state, &logical, &passes).await?;
+        let optimized = optimized(&state, &logical, &passes).await?;
+        let mut plan = optimizer::plan_physical(&state, &optimized, Target::Here, &passes).await?;
         let n_workers = workers.map(|workers| workers.len());
         let mut placement = placement::decide(placement::scan_size(&plan), &options, n_workers);
         if let Placement::Distributed { n_workers: 0, .. } = placement {
@@ -106,7 +107,7 @@ impl Coordinator {
                 let scans = scan_log.take();
                 let options = state.config_mut().options_mut();
                 options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
-                match physical(&state, &logical, &passes).await {
+                match with_joins(&state, &logical, &passes).await {
                     Ok(with_joins) => plan = with_joins,
                     Err(error) => {
                         debug!(%error, "subquery cannot become a join, the plan stays local");
@@ -115,6 +116,10 @@ impl Coordinator {
                         placement = Placement::Local { reason };
                     }
                 }
+            } else {
+                scan_log.take();
+                plan =
+                    optimizer::plan_physical(&state, &optimized, Target::Stages, &passes).await?;
             }
         }
         let placed = placement::place(&state, plan, placement, &passes).await?;
@@ -168,14 +173,25 @@ impl Coordinator {
     }
 }
 
-/// Runs the logical and physical passes.
-async fn physical(
+/// Runs the logical passes. What they ask of the tables is not in the log of scans: the physical plan asks again.
+async fn optimized(
+    state: &SessionState,
+    plan: &LogicalPlan,
+    passes: &PassLog,
+) -> Result<Optimized> {
+    let mut state = state.clone();
+    state.config_mut().set_extension(Arc::new(ScanLog::default()));
+    Ok(optimizer::optimize_logical(&state, plan.clone(), passes).await?)
+}
+
+/// Plans for the workers once more, from the statement on.
+async fn with_joins(
     state: &SessionState,
     plan: &LogicalPlan,
     passes: &PassLog,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let plan = optimizer::optimize_logical(state, plan.clone(), passes)?;
-    Ok(optimizer::plan_physical(state, &plan, passes).await?)
+    let optimized = optimized(state, plan, passes).await?;
+    Ok(optimizer::plan_physical(state, &optimized, Target::Stages, passes).await?)
 }
 
 /// Returns how the exchanges between `workers` and this process are compressed.
