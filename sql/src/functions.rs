@@ -5,6 +5,7 @@
 mod required;
 mod timezone;
 
+use crate::exec::bucket::Bucket;
 use datafusion::logical_expr::ScalarUDF;
 use std::sync::Arc;
 
@@ -15,5 +16,9 @@ pub fn required() -> Arc<ScalarUDF> {
 
 /// Returns the functions to register.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
-    vec![required(), Arc::new(ScalarUDF::from(timezone::Timezone::default()))]
+    vec![
+        required(),
+        Arc::new(ScalarUDF::from(timezone::Timezone::default())),
+        Arc::new(ScalarUDF::from(Bucket::default())),
+    ]
 }

@@ -12,6 +12,7 @@ mod exact_in;
 mod float_filters;
 mod join_modes;
 mod join_order;
+pub mod salt_join;
 pub(crate) mod window_sorts;
 mod yielding_joins;
 
@@ -213,6 +214,11 @@ pub async fn plan_physical(
     let rules_took = log.total().saturating_sub(before);
     log.record(Part::Physical, "create_physical_plan", start.elapsed().saturating_sub(rules_took));
     Ok(physical)
+}
+
+/// Returns whether `saltlake.disabled_passes` names a pass.
+pub fn is_disabled(options: &ConfigOptions, pass: &str) -> bool {
+    disabled_passes(options).iter().any(|name| name == pass)
 }
 
 /// Names in `saltlake.disabled_passes`.

@@ -82,6 +82,41 @@ impl Display for ExchangeCompression {
     }
 }
 
+/// Whether joins over heavy keys are salted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Skew {
+    /// Where it is predicted to pay.
+    #[default]
+    Auto,
+    /// Never; keys are not looked at.
+    Off,
+    /// Wherever it is right; for tests.
+    Force,
+}
+
+impl FromStr for Skew {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            "force" => Ok(Self::Force),
+            _ => Err(format!("\"{text}\" is not one of auto, off, force")),
+        }
+    }
+}
+
+impl Display for Skew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+            Self::Force => "force",
+        })
+    }
+}
+
 /// Lets an enum that reads and writes itself as text be an option.
 macro_rules! text_option {
     ($($name:ty),+) => { $(
@@ -98,7 +133,7 @@ macro_rules! text_option {
     )+ };
 }
 
-text_option!(Distribution, ExchangeCompression);
+text_option!(Distribution, ExchangeCompression, Skew);
 
 extensions_options! {
     /// Options of one session, `saltlake.*`.
@@ -119,6 +154,16 @@ extensions_options! {
         pub time_zone: String, default = "UTC".to_string()
         /// Rows per batch inside a task.
         pub batch_size: usize, default = 8192
+        /// Whether joins over heavy keys are salted: `auto` (where it is predicted to pay), `off`, or `force`.
+        pub skew: Skew, default = Skew::Auto
+        /// Rows the larger input of a join must have before `auto` looks at its keys.
+        pub skew_min_rows: usize, default = 1_000_000
+        /// Rows that the copies of one salted join may add.
+        pub skew_max_replicated_rows: usize, default = 5_000_000
+        /// Rows sampled of each input of a join.
+        pub skew_sample_rows: usize, default = 65_536
+        /// Milliseconds that all samples of a query may take.
+        pub skew_sample_ms: usize, default = 300
     }
 }
 

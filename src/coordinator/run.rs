@@ -3,6 +3,7 @@
 //! Called by `Session`. A query that lost a worker before its first row reached the client is planned again on the
 //! workers that live; later it fails, because rows cannot be taken back.
 
+use super::key_profiles::SampledProfiles;
 use super::query::{NewQuery, Query};
 use super::session::{Outcome, Rows, Session};
 use super::threads::Batches;
@@ -21,11 +22,13 @@ use datafusion::sql::parser::{ExplainStatement, Statement as Ast};
 use datafusion_distributed::{DistributedExt, WorkerResolver};
 use futures::{FutureExt, stream};
 use saltlake_catalog::{ScanLog, TableScan};
-use saltlake_sql::explain::{self, Pruning};
+use saltlake_sql::explain::{self, Notes, Pruning};
 use saltlake_sql::obstacle::obstacle;
-use saltlake_sql::optimizer::{self, Optimized, PassLog, Target};
+use saltlake_sql::optimizer::salt_join::salt_joins;
+use saltlake_sql::optimizer::{self, Optimized, Part, PassLog, Target};
 use saltlake_sql::placement::{self, Placed, Placement};
 use saltlake_sql::settings::{Distribution, ExchangeCompression, SaltlakeOptions};
+use saltlake_sql::skew::decide::{self, JoinDecision, Slots};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,8 +42,16 @@ pub(super) struct Planned {
     pub passes: PassLog,
     /// What planning left out of the scans.
     pub scans: Vec<Pruning>,
+    /// What was decided for the joins.
+    pub joins: Vec<JoinDecision>,
     pub context: Arc<TaskContext>,
     pub options: SaltlakeOptions,
+}
+
+impl Planned {
+    fn notes(&self) -> Notes<'_> {
+        Notes { scans: &self.scans, joins: &self.joins, passes: &self.passes }
+    }
 }
 
 /// Turns a statement into a logical plan.
@@ -122,9 +133,46 @@ impl Coordinator {
                     optimizer::plan_physical(&state, &optimized, Target::Stages, &passes).await?;
             }
         }
+        let (plan, joins) = self.salted(&state, plan, &placement, &options, &passes).await;
         let placed = placement::place(&state, plan, placement, &passes).await?;
         let scans = scan_log.take().into_iter().map(pruning).collect();
-        Ok(Planned { placed, passes, scans, context: state.task_ctx(), options })
+        Ok(Planned { placed, passes, scans, joins, context: state.task_ctx(), options })
+    }
+
+    /// Salts the joins for which it pays. Without profiles a plan stays as it is: skew makes a query slow, not wrong.
+    async fn salted(
+        &self,
+        state: &SessionState,
+        plan: Arc<dyn ExecutionPlan>,
+        placement: &Placement,
+        options: &SaltlakeOptions,
+        passes: &PassLog,
+    ) -> (Arc<dyn ExecutionPlan>, Vec<JoinDecision>) {
+        if optimizer::is_disabled(state.config_options(), "salt_joins") {
+            return (plan, vec![]);
+        }
+        let n_threads = state.config().target_partitions();
+        let slots = match placement {
+            Placement::Local { .. } => Slots { n_tasks: 1, n_threads },
+            Placement::Distributed { n_workers, .. } => Slots {
+                n_tasks: placement::stage_tasks(&plan, options, n_threads, *n_workers),
+                n_threads: self.members.n_threads(),
+            },
+        };
+        let start = Instant::now();
+        let profiles = SampledProfiles::new(&self.key_profiles, state, options);
+        let salted = async {
+            let (joins, choices) = decide::decide(&plan, &profiles, options, slots).await?;
+            let engine_options = state.config().options();
+            let plan = salt_joins(&plan, &choices, engine_options)?;
+            Ok::<_, DataFusionError>((plan, joins))
+        };
+        let salted = salted.await;
+        passes.record(Part::Physical, "salt_joins", start.elapsed());
+        salted.unwrap_or_else(|error| {
+            warn!(%error, "joins are not salted");
+            (plan, vec![])
+        })
     }
 
     /// Fixes the workers a query may use, and the options that reach them.
@@ -265,6 +313,7 @@ impl Run {
         let planning =
             self.coordinator.planning.run(async move { coordinator.plan(state, plan).await });
         let planned = self.guard(planning).await?;
+        self.coordinator.join_log.record(self.query.id(), &planned.joins);
         let placement = planned.placed.placement.to_string();
         debug!(query_id = %self.query.id(), placement, "query planned");
         self.query.set_running(placement, start.elapsed());
@@ -412,8 +461,7 @@ impl Session {
         let work = async {
             if !analyze {
                 let planned = run.plan().await?;
-                let Planned { placed, passes, scans, .. } = &planned;
-                return Ok(explain::explain(placed, scans, passes, verbose));
+                return Ok(explain::explain(&planned.placed, planned.notes(), verbose));
             }
             let start = Instant::now();
             let (planned, first, mut stream) = run.first().await?;
@@ -422,9 +470,9 @@ impl Session {
                 n_rows += batch.num_rows();
             }
             let elapsed = start.elapsed();
-            let Planned { placed, passes, scans, options, .. } = &planned;
-            let lines =
-                explain::explain_analyze(placed, scans, passes, options, n_rows, elapsed, verbose);
+            let (placed, options) = (&planned.placed, &planned.options);
+            let notes = planned.notes();
+            let lines = explain::explain_analyze(placed, notes, options, n_rows, elapsed, verbose);
             let lines = lines.await;
             if let Some(staging) = staging {
                 staging.publish().await?;

@@ -21,6 +21,7 @@ mod process;
 mod readme;
 mod s3;
 mod shell;
+mod skew;
 mod slt;
 mod suite;
 mod tables;
