@@ -18,5 +18,6 @@ pub mod parse;
 pub mod placement;
 mod rewrite;
 pub mod settings;
+mod time_travel;
 
 pub use error::Error;

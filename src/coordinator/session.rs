@@ -106,6 +106,7 @@ impl Session {
         let system = SystemSchema {
             queries: Arc::clone(&coordinator.queries),
             members: Arc::clone(&coordinator.members),
+            lake: Arc::clone(&coordinator.lake),
         };
         let mut extra = options.extra_schemas.clone();
         extra.push(("system".to_string(), Arc::new(system)));

@@ -1,7 +1,8 @@
 //! The schema `system`: what the server knows of itself, as tables.
 //!
-//! `system.queries`: running and recent queries. `system.workers`: members of the cluster. Each use is a snapshot
-//! taken at planning; scans of these tables always run on the coordinator.
+//! `system.queries`: running and recent queries. `system.workers`: members of the cluster. `system.caches`: what the
+//! coordinator keeps in memory of metadata. Each use is a snapshot taken at planning; scans of these tables always run
+//! on the coordinator.
 
 use super::membership::Members;
 use super::query::{Queries, QueryInfo};
@@ -12,16 +13,18 @@ use arrow::array::{
 use async_trait::async_trait;
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::common::Result;
+use saltlake_catalog::{CacheUsage, Lake};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const TABLES: [&str; 2] = ["queries", "workers"];
+const TABLES: [&str; 3] = ["queries", "workers", "caches"];
 
 /// The schema's provider.
 pub(super) struct SystemSchema {
     pub queries: Arc<Queries>,
     pub members: Arc<Members>,
+    pub lake: Arc<Lake>,
 }
 
 impl fmt::Debug for SystemSchema {
@@ -40,6 +43,7 @@ impl SchemaProvider for SystemSchema {
         let batch = match name {
             "queries" => queries(&self.queries.list())?,
             "workers" => workers(&self.members)?,
+            "caches" => caches(&self.lake.cache_usage())?,
             _ => return Ok(None),
         };
         Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
@@ -89,6 +93,21 @@ fn queries(list: &[QueryInfo]) -> Result<RecordBatch> {
     ];
     Ok(RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, array)| (name, array, name == "error")),
+    )?)
+}
+
+fn caches(list: &[CacheUsage]) -> Result<RecordBatch> {
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("name", text(list.iter().map(|cache| cache.name))),
+        ("entries", bigint(list.iter().map(|cache| cache.n_entries))),
+        ("bytes", bigint(list.iter().map(|cache| cache.weight_bytes))),
+        ("max_bytes", bigint(list.iter().map(|cache| cache.max_weight_bytes))),
+        ("hits", bigint(list.iter().map(|cache| cache.n_hits))),
+        ("misses", bigint(list.iter().map(|cache| cache.n_misses))),
+        ("evictions", bigint(list.iter().map(|cache| cache.n_evictions))),
+    ];
+    Ok(RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, false)),
     )?)
 }
 

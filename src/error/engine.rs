@@ -146,6 +146,7 @@ fn catalog(error: &CatalogError, trail: &mut Trail) -> Report {
         CatalogError::WrongKind { .. } => sqlstate::WRONG_OBJECT_TYPE,
         CatalogError::LocationRefused { .. } => sqlstate::INSUFFICIENT_PRIVILEGE,
         CatalogError::LocationNotFound { .. } => sqlstate::IO_ERROR,
+        CatalogError::SnapshotNotFound { .. } => sqlstate::UNDEFINED_OBJECT,
         CatalogError::MixedFormats { .. } | CatalogError::SchemaMismatch { .. } => {
             sqlstate::DATATYPE_MISMATCH
         }

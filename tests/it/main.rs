@@ -13,6 +13,7 @@ mod demo;
 mod errors;
 mod flight;
 mod http;
+mod iceberg;
 mod memory;
 mod pg;
 mod process;
