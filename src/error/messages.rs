@@ -496,6 +496,11 @@ pub(super) fn file_in(text: &str) -> Option<String> {
     words.find(|word| ends.iter().any(|end| word.ends_with(end))).map(str::to_string)
 }
 
+/// Returns the path of an object that the store did not find, as the store's own text says it.
+pub(super) fn missing_object(text: &str) -> Option<&str> {
+    between(text, "Object at location ", " not found: ")
+}
+
 /// Returns what stands between two marks.
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(start)?;

@@ -135,15 +135,12 @@ fn filters_leave_out_files_and_rows_stay_the_same() {
 fn damaged_tables_are_errors() {
     let lake = golden_lake();
     let table = |name: &str| lake.path().join("db").join(name);
-    let find = |folder: &Path, what: &str| {
-        let mut found = files_under(folder);
-        found.retain(|file| file.display().to_string().contains(what));
-        found.sort();
-        found.pop().unwrap_or_else(|| panic!("no {what} in {}", folder.display()))
-    };
     let damage = |name: &str, like: &str, what: &str, harm: &dyn Fn(&Path)| {
         copy_folder(&table(like), &table(name));
-        harm(&find(&table(name), what));
+        let mut found = files_under(&table(name));
+        found.retain(|file| file.display().to_string().contains(what));
+        assert!(!found.is_empty(), "no {what} in {name}");
+        found.iter().for_each(|file| harm(file));
     };
     let remove = |file: &Path| fs::remove_file(file).unwrap();
     let cut = |file: &Path| {
@@ -165,21 +162,21 @@ fn damaged_tables_are_errors() {
     damage("no_vector", "spark_upgraded", ".puffin", &remove);
     damage("wrong_vector", "spark_upgraded", ".puffin", &flip);
     damage("cut_vector", "spark_upgraded", ".puffin", &cut);
-    let newest = |name: &str| find(&table(name), ".metadata.json");
-    copy_folder(&table("spark_v1"), &table("no_json"));
-    fs::write(newest("no_json"), "{").unwrap();
-    copy_folder(&table("spark_v1"), &table("outside"));
-    let text = fs::read_to_string(newest("outside")).unwrap();
-    let snapshot = text.find("\"manifest-list\"").unwrap();
-    let text = text.replace(
-        &text[snapshot..snapshot + text[snapshot..].find(',').unwrap()],
-        "\"manifest-list\" : \"/etc/passwd\"",
-    );
-    fs::write(newest("outside"), text).unwrap();
-    copy_folder(&table("spark_v1"), &table("later"));
-    let text = fs::read_to_string(newest("later")).unwrap();
-    fs::write(newest("later"), text.replace("\"format-version\" : 1", "\"format-version\" : 4"))
-        .unwrap();
+    let edit = |from: &'static str, to: &'static str| {
+        move |file: &Path| {
+            let text = fs::read_to_string(file).unwrap();
+            fs::write(file, text.replace(from, to)).unwrap();
+        }
+    };
+    damage("no_data", "spark_upgraded", "00001.parquet", &remove);
+    damage("cut_data", "spark_v1", "00001.parquet", &cut);
+    damage("no_json", "spark_v1", ".metadata.json", &|file| fs::write(file, "{").unwrap());
+    let outside = edit("metadata/snap-", "../../../etc/snap-");
+    damage("outside", "spark_v1", ".metadata.json", &outside);
+    let later = edit("\"format-version\":1", "\"format-version\":4");
+    damage("later", "spark_v1", ".metadata.json", &later);
+    let variant = edit("\"type\":\"long\"", "\"type\":\"variant\"");
+    damage("variant", "spark_v3", ".metadata.json", &variant);
     let check = |connection: &mut Pg| {
         let mut wrong = String::new();
         for (name, code) in [
@@ -192,9 +189,12 @@ fn damaged_tables_are_errors() {
             ("no_vector", "58030"),
             ("wrong_vector", "XX001"),
             ("cut_vector", "XX001"),
+            ("no_data", "58030"),
+            ("cut_data", "XX001"),
             ("no_json", "XX001"),
             ("outside", "42501"),
             ("later", "0A000"),
+            ("variant", "0A000"),
         ] {
             match connection.query(&format!("SELECT * FROM db.{name}")) {
                 Ok(answer) => wrong += &format!("{name}: {} rows\n", answer.rows.len()),
@@ -235,8 +235,10 @@ fn a_table_is_named_by_its_folder_or_by_a_metadata_document() {
         "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'db' AND table_name = 'spark_v3'",
     );
     assert_eq!(listed, "1");
-    let error = connection.error("SELECT * FROM \"db/spark_v3\".data");
-    assert_eq!(error.code, "3F000", "{error}");
+    // The files of a table are no table: read by themselves they would show deleted rows.
+    copy_folder(&lake.path().join("db/spark_pos_file"), &lake.path().join("rides"));
+    connection.run("SELECT count(*) FROM rides");
+    assert_eq!(connection.error("SELECT * FROM rides.data").code, "3F000");
     let missing =
         connection.error("CREATE EXTERNAL TABLE t STORED AS ICEBERG LOCATION 'db/nothing'");
     assert_eq!(missing.code, "58030", "{missing}");
@@ -260,6 +262,7 @@ fn one_statement_sees_one_snapshot() {
     let sql = "SELECT (SELECT count(*) FROM db.spark_v3), (SELECT count(*) FROM again), \
                (SELECT count(*) FROM db.spark_v3 a JOIN again b USING (id))";
     let mut seen = std::collections::BTreeSet::new();
+    let mut errors = Vec::new();
     std::thread::scope(|scope| {
         // Commits and rolls back the last version, again and again.
         scope.spawn(|| {
@@ -274,8 +277,13 @@ fn one_statement_sees_one_snapshot() {
             }
         });
         for _ in 0..60 {
-            let found = connection.query(sql);
-            let Ok(answer) = found else { continue };
+            let answer = match connection.query(sql) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    errors.push(error.to_string());
+                    continue;
+                }
+            };
             let cells: Vec<String> =
                 answer.rows[0].iter().map(|cell| cell.clone().unwrap()).collect();
             assert!(cells.iter().all(|cell| *cell == cells[0]), "{cells:?}");
@@ -283,5 +291,109 @@ fn one_statement_sees_one_snapshot() {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
-    assert!(!seen.is_empty());
+    assert!(!seen.is_empty(), "{errors:?}");
+}
+
+#[test]
+fn snapshots_branches_tags_and_times_are_read() {
+    let lake = golden_lake();
+    let server = Server::standalone(&lake);
+    let mut connection = server.connect();
+    let snapshots = connection.rows(
+        "SELECT snapshot_id, committed_at + interval '1 ms', operation FROM db.\"spark_v3$snapshots\" ORDER BY committed_at",
+    );
+    let n_rows: Vec<String> = snapshots
+        .iter()
+        .map(|row| {
+            connection
+                .scalar(&format!("SELECT count(*) FROM db.spark_v3 FOR VERSION AS OF {}", row[0]))
+        })
+        .collect();
+    assert_eq!(n_rows.first().unwrap(), "150");
+    let now = connection.scalar("SELECT count(*) FROM db.spark_v3");
+    assert_eq!(*n_rows.last().unwrap(), now);
+    assert!(n_rows.len() >= 4 && n_rows[1] < n_rows[0], "{n_rows:?}");
+    for (snapshot, expected) in snapshots.iter().zip(&n_rows) {
+        let by_time =
+            format!("SELECT count(t.id) FROM db.spark_v3 FOR TIMESTAMP AS OF '{}' t", snapshot[1]);
+        assert_eq!(connection.scalar(&by_time), *expected);
+        let by_name = format!("SELECT count(*) FROM db.\"spark_v3@{}\"", snapshot[0]);
+        assert_eq!(connection.scalar(&by_name), *expected);
+    }
+    let main =
+        "SELECT count(*) FROM db.spark_v3 FOR VERSION AS OF 'main' JOIN db.spark_v3 x USING (id)";
+    assert_eq!(connection.scalar(main), now);
+    // Columns are those of the snapshot.
+    let first = connection.scalar(
+        "SELECT snapshot_id FROM db.\"spark_evolved$snapshots\" ORDER BY committed_at LIMIT 1",
+    );
+    let old = format!(
+        "SELECT count(old_name), max(gone) FROM db.spark_evolved FOR VERSION AS OF {first}"
+    );
+    assert_eq!(connection.rows(&old), [["10", "gone9"]]);
+    for (sql, code) in [
+        ("SELECT * FROM db.spark_v3 FOR VERSION AS OF 42", "42704"),
+        ("SELECT * FROM db.spark_v3 FOR VERSION AS OF 'no such'", "42704"),
+        ("SELECT * FROM db.spark_v3 FOR TIMESTAMP AS OF '1999-01-01'", "42704"),
+        ("SELECT * FROM db.no_such FOR VERSION AS OF 42", "42P01"),
+        ("SELECT * FROM db.\"spark_v3$nothing\"", "42P01"),
+    ] {
+        let error = connection.error(sql);
+        assert_eq!(error.code, code, "{sql}: {error}");
+    }
+}
+
+#[test]
+fn metadata_tables_say_what_the_table_holds() {
+    let lake = golden_lake();
+    let server = Server::standalone(&lake);
+    let mut connection = server.connect();
+    let mut check =
+        |sql: &str, expected: &str| assert_eq!(connection.scalar(sql), expected, "{sql}");
+    check("SELECT count(*) FROM db.\"spark_upgraded$history\" WHERE is_current_ancestor", "4");
+    check("SELECT name || type FROM db.\"spark_upgraded$refs\"", "mainBRANCH");
+    check("SELECT sum(record_count) FROM db.\"spark_upgraded$files\" WHERE content = 0", "150");
+    check(
+        "SELECT sum(record_count) FROM db.\"spark_upgraded$files\" WHERE file_format = 'PUFFIN'",
+        "17",
+    );
+    check("SELECT count(*) FROM db.\"spark_upgraded$manifests\" WHERE content = 1", "2");
+    check(
+        "SELECT count(DISTINCT partition) FROM db.\"java_equality$partitions\" WHERE equality_delete_file_count > 0",
+        "3",
+    );
+    check("SELECT max(sequence_number) > 1 FROM db.\"java_equality$entries\"", "t");
+    check(
+        "SELECT count(*) FROM db.\"spark_v1$files\" f JOIN db.\"spark_v1$entries\" e USING (file_path) WHERE f.partition LIKE 'ts_month=%'",
+        &rows_of_v1(&lake),
+    );
+}
+
+/// The number of data files in the current snapshot, as its summary counts them.
+fn rows_of_v1(lake: &Lake) -> String {
+    let folder = lake.path().join("db/spark_v1/metadata");
+    let version = fs::read_to_string(folder.join("version-hint.text")).unwrap();
+    let text =
+        fs::read_to_string(folder.join(format!("v{}.metadata.json", version.trim()))).unwrap();
+    let last = text.rfind("\"total-data-files\" : \"").unwrap() + "\"total-data-files\" : \"".len();
+    text[last..].split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn caches_are_counted_and_can_be_emptied() {
+    let lake = golden_lake();
+    let server = Server::standalone(&lake);
+    let mut connection = server.connect();
+    connection.scalar("SELECT sum(id) FROM db.spark_v3");
+    connection.scalar("SELECT sum(id) FROM db.spark_v3");
+    let of = |connection: &mut Pg, column: &str| {
+        connection
+            .scalar(&format!("SELECT {column} FROM system.caches WHERE name = 'iceberg_manifests'"))
+    };
+    assert_eq!(of(&mut connection, "hits >= misses AND misses > 0 AND max_bytes > bytes"), "t");
+    let misses = of(&mut connection, "misses");
+    assert_eq!(connection.run("CALL system.flush_metadata_cache()").tag, "CALL");
+    connection.scalar("SELECT sum(id) FROM db.spark_v3");
+    assert_ne!(of(&mut connection, "misses"), misses);
+    assert_eq!(connection.error("CALL system.no_such()").code, "0A000");
 }

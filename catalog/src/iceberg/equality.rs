@@ -23,7 +23,7 @@ use datafusion::parquet::errors::ParquetError;
 use datafusion::scalar::ScalarValue;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use roaring::RoaringTreemap;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -52,7 +52,14 @@ impl Reader<'_> {
         let readers = DefaultParquetFileReaderFactory::new(Arc::clone(self.store));
         let (file, metrics) = (PartitionedFile::new_from_meta(meta), Default::default());
         let reader: Box<dyn AsyncFileReader> = readers.create_reader(0, file, None, &metrics)?;
-        Builder::new(reader).await.map_err(|error| self.broken(path, error))
+        match Builder::new(reader).await {
+            Ok(builder) => Ok(builder),
+            // The reader's error does not say whether the file is there.
+            Err(error) => match self.store.head(path).await {
+                Err(missing @ object_store::Error::NotFound { .. }) => Err(missing.into()),
+                _ => Err(self.broken(path, error)),
+            },
+        }
     }
 
     /// Opens a delete file and returns where the columns with these ids are in its batches.

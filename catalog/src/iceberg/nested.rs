@@ -96,10 +96,10 @@ pub(super) fn convert(
     mapping: Option<&NameMapping>,
 ) -> Result<ArrayRef> {
     match &column.kind {
-        Kind::Primitive(primitive) if *array.data_type() == primitive.arrow() => {
+        Kind::Primitive(primitive) if *array.data_type() == primitive.nested_arrow() => {
             Ok(Arc::clone(array))
         }
-        Kind::Primitive(primitive) => Ok(cast(array, &primitive.arrow())?),
+        Kind::Primitive(primitive) => Ok(cast(array, &primitive.nested_arrow())?),
         Kind::Struct(children) => convert_struct(array, children, mapping),
         Kind::List(element) => {
             let array = match array.data_type() {
@@ -113,7 +113,12 @@ pub(super) fn convert(
             let names = mapping.map(|_| names.map(|n| n.children.clone()).unwrap_or_default());
             let values = convert(list.values(), element, names.as_ref())?;
             let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
-            Ok(Arc::new(ListArray::try_new(Arc::new(element.field()), offsets, values, nulls)?))
+            Ok(Arc::new(ListArray::try_new(
+                Arc::new(element.nested_field()),
+                offsets,
+                values,
+                nulls,
+            )?))
         }
         Kind::Map(key, value) => convert_map(array, column, (key, value), mapping),
     }
@@ -131,12 +136,12 @@ fn convert_struct(
     let read = |wanted: &Column| match child(found.fields(), wanted, mapping) {
         Some((idx, names)) => convert(found.column(idx), wanted, names),
         None => match &wanted.initial_default {
-            Some(value) => value.to_array_of_size(n),
-            None => Ok(new_null_array(&wanted.data_type(), n)),
+            Some(value) => value.cast_to(&wanted.nested_type())?.to_array_of_size(n),
+            None => Ok(new_null_array(&wanted.nested_type(), n)),
         },
     };
     let arrays = children.iter().map(read).collect::<Result<Vec<_>>>()?;
-    let fields: Fields = children.iter().map(Column::field).collect();
+    let fields: Fields = children.iter().map(Column::nested_field).collect();
     let nulls = found.nulls().cloned();
     Ok(Arc::new(StructArray::try_new_with_length(fields, arrays, nulls, n)?))
 }

@@ -107,7 +107,7 @@ pub(crate) struct Locator {
     /// Path of the table's folder in the store.
     folder: Path,
     /// Where the metadata say the folder is, when it was found elsewhere.
-    old_folder: Option<String>,
+    old_folder: Option<OldFolder>,
     roots: Arc<Locations>,
 }
 
@@ -130,7 +130,7 @@ impl Locator {
         let is_apart = manifest_list
             .is_some_and(|list| !list.starts_with(&format!("{location}/{METADATA_FOLDER}/")));
         if !is_here && !is_apart {
-            locator.old_folder = Some(format!("{location}/"));
+            locator.old_folder = Some(OldFolder::new(location));
         }
         locator
     }
@@ -148,7 +148,7 @@ impl Locator {
     pub(super) fn resolve(&self, location: &str) -> Result<Path> {
         let refused = || Error::LocationRefused { location: location.to_owned() };
         if let Some(old) = &self.old_folder
-            && let Some(inside) = location.strip_prefix(old.as_str())
+            && let Some(inside) = old.inside(location)
         {
             return Path::parse(format!("{}/{inside}", self.folder)).map_err(|_| refused());
         }
@@ -157,8 +157,15 @@ impl Locator {
         {
             return Ok(path);
         }
+        // `file:/a` is no form that others know.
+        let plain = match split_location(location) {
+            Some((root, path)) if root == "file://" => path,
+            _ => location,
+        };
+        let is_url = plain.contains("://");
         // Percent signs of a location are part of its names.
-        let checked = self.roots.check(&location.replace('%', "%25"));
+        let plain = if is_url { plain.replace('%', "%25") } else { plain.to_owned() };
+        let checked = self.roots.check(&plain);
         let url = match checked {
             Ok(url) => url,
             Err(Error::LocationRefused { .. }) => return Err(refused()),
@@ -180,6 +187,33 @@ impl Locator {
             return None;
         }
         Path::parse(path.trim_end_matches('/')).ok()
+    }
+}
+
+/// The folder that a table was written in.
+#[derive(Debug, Clone)]
+struct OldFolder {
+    /// As written, ending in a slash.
+    location: String,
+    /// Scheme with bucket, and path; `None` for a scheme that we do not know.
+    parts: Option<(String, String)>,
+}
+
+impl OldFolder {
+    fn new(location: &str) -> Self {
+        let location = format!("{location}/");
+        let parts = split_location(&location).map(|(root, path)| (root, path.to_owned()));
+        Self { location, parts }
+    }
+
+    /// Returns the rest of a location that lies in the folder, in whatever form it is written.
+    fn inside<'a>(&self, location: &'a str) -> Option<&'a str> {
+        let by_parts = || {
+            let (old_root, old_path) = self.parts.as_ref()?;
+            let (root, path) = split_location(location)?;
+            (root == *old_root).then(|| path.strip_prefix(old_path.as_str())).flatten()
+        };
+        location.strip_prefix(self.location.as_str()).or_else(by_parts)
     }
 }
 
@@ -236,8 +270,13 @@ mod tests {
     fn a_moved_table_is_read_where_it_is() {
         let moved = locator("s3://old/wh/t", Some("s3://old/wh/t/metadata/snap-1.avro"));
         check(&moved, "s3://old/wh/t/data/a.parquet", "lake/t/data/a.parquet");
+        check(&moved, "s3a://old/wh/t/data/a.parquet", "lake/t/data/a.parquet");
         check(&moved, "s3://old/wh/t/../secret", "location ");
         check(&moved, "s3://old/wh/u/a.parquet", "location ");
+        let local = locator("/old/t", Some("/old/t/metadata/snap-1.avro"));
+        check(&local, "file:/old/t/data/a.parquet", "lake/t/data/a.parquet");
+        check(&local, "file:/old/u/a.parquet", "location ");
+        check(&local, "file:/etc/passwd", "location ");
         let apart = locator("s3://old/wh/t", Some("s3://old/meta/snap-1.avro"));
         check(&apart, "s3://old/wh/t/data/a.parquet", "location ");
     }

@@ -124,15 +124,17 @@ impl MetadataReader {
         for block in self.blocks(&list, &data).await? {
             self.select(&block, pruner, &index, &mut pool, &mut files)?;
         }
-        let n_files = list.manifests.iter().filter(|manifest| !manifest.is_deletes);
-        let n_files = n_files.map(|manifest| {
+        let counted = list.manifests.iter().filter(|manifest| !manifest.is_deletes);
+        let counted = counted.map(|manifest| {
             let count = |files: Option<u32>| files.unwrap_or(0) as usize;
             count(manifest.added_files) + count(manifest.existing_files)
         });
+        let total = snapshot.summary.get("total-data-files").and_then(|total| total.parse().ok());
+        let n_files = total.unwrap_or_else(|| counted.sum::<usize>()).max(files.len());
         Ok(ScanPlan {
             files,
             deletes: pool.finish(),
-            n_files: n_files.sum(),
+            n_files,
             n_manifests: list.manifests.len(),
             n_manifests_read,
         })

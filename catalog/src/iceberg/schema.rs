@@ -55,6 +55,15 @@ impl Primitive {
         }
     }
 
+    /// Returns the Arrow type of values inside nested columns, where the engine knows no views.
+    pub(crate) fn nested_arrow(self) -> DataType {
+        match self {
+            Self::String => DataType::Utf8,
+            Self::Binary => DataType::Binary,
+            other => other.arrow(),
+        }
+    }
+
     /// Returns whether values are floats, whose bounds leave NaN out.
     pub(crate) fn is_float(self) -> bool {
         matches!(self, Self::Float | Self::Double)
@@ -82,23 +91,36 @@ pub(crate) struct Column {
 }
 
 impl Column {
-    /// Returns the Arrow type, children included.
+    /// Returns the Arrow type of a top-level column, children included.
     pub(crate) fn data_type(&self) -> DataType {
         match &self.kind {
             Kind::Primitive(primitive) => primitive.arrow(),
+            _ => self.nested_type(),
+        }
+    }
+
+    /// Returns the Arrow type that the column has inside another.
+    pub(crate) fn nested_type(&self) -> DataType {
+        match &self.kind {
+            Kind::Primitive(primitive) => primitive.nested_arrow(),
             Kind::Struct(children) => {
-                DataType::Struct(children.iter().map(Self::field).collect::<Fields>())
+                DataType::Struct(children.iter().map(Self::nested_field).collect::<Fields>())
             }
-            Kind::List(element) => DataType::List(Arc::new(element.field())),
+            Kind::List(element) => DataType::List(Arc::new(element.nested_field())),
             Kind::Map(key, value) => {
-                let entries = Fields::from(vec![key.field(), value.field()]);
+                let entries = Fields::from(vec![key.nested_field(), value.nested_field()]);
                 let entries = Field::new("key_value", DataType::Struct(entries), false);
                 DataType::Map(Arc::new(entries), false)
             }
         }
     }
 
-    /// Returns the Arrow field.
+    /// Returns the Arrow field of a column inside another.
+    pub(crate) fn nested_field(&self) -> Field {
+        Field::new(&self.name, self.nested_type(), !self.is_required)
+    }
+
+    /// Returns the Arrow field of a top-level column.
     pub(crate) fn field(&self) -> Field {
         Field::new(&self.name, self.data_type(), !self.is_required)
     }

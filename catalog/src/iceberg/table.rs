@@ -127,7 +127,13 @@ impl Place {
         if let Some(seen) = pin::seen(self.url.as_str()) {
             return Ok(seen);
         }
-        let newest = self.newest(caches).await?;
+        let newest = match self.newest(caches).await {
+            // A catalog without a server replaces documents: one that is gone has a successor.
+            Err(Error::Store(error)) if matches!(*error, object_store::Error::NotFound { .. }) => {
+                self.newest(caches).await?
+            }
+            newest => newest?,
+        };
         Ok(pin::note(self.url.as_str(), Arc::new(newest)))
     }
 
