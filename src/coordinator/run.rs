@@ -21,7 +21,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::{ExplainStatement, Statement as Ast};
 use datafusion_distributed::{DistributedExt, WorkerResolver};
 use futures::{FutureExt, stream};
-use saltlake_catalog::{ScanLog, TableScan};
+use saltlake_catalog::{ScanLog, TableScan, one_snapshot};
 use saltlake_sql::explain::{self, Notes, Pruning};
 use saltlake_sql::obstacle::obstacle;
 use saltlake_sql::optimizer::salt_join::salt_joins;
@@ -56,7 +56,7 @@ impl Planned {
 
 /// Turns a statement into a logical plan.
 pub(super) async fn statement_to_plan(state: &SessionState, ast: Ast) -> Result<LogicalPlan> {
-    let plan = state.statement_to_plan(ast).await?;
+    let plan = one_snapshot(state.statement_to_plan(ast)).await?;
     // Types are settled here and not only while optimizing: until then a UNION of integers and decimals claims to be
     // integers, and clients are told the columns before the query runs.
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
@@ -310,8 +310,8 @@ impl Run {
         let start = Instant::now();
         let (coordinator, state, plan) =
             (Arc::clone(&self.coordinator), self.state.clone(), self.plan.clone());
-        let planning =
-            self.coordinator.planning.run(async move { coordinator.plan(state, plan).await });
+        let planning = async move { one_snapshot(coordinator.plan(state, plan)).await };
+        let planning = self.coordinator.planning.run(planning);
         let planned = self.guard(planning).await?;
         self.coordinator.join_log.record(self.query.id(), &planned.joins);
         let placement = planned.placed.placement.to_string();

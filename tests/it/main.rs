@@ -15,6 +15,7 @@ mod dependencies;
 mod errors;
 mod flight;
 mod http;
+mod iceberg;
 mod memory;
 mod pg;
 mod process;
