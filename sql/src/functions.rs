@@ -8,6 +8,7 @@ mod required;
 pub mod rounding;
 mod timezone;
 
+use crate::exec::bucket::Bucket;
 use datafusion::logical_expr::ScalarUDF;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         rounding::round(),
         required(),
         Arc::new(ScalarUDF::from(timezone::Timezone::default())),
+        Arc::new(ScalarUDF::from(Bucket::default())),
     ]);
     all
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! session ─┬─> command     SET, SHOW, DDL, transactions
-//!          ├─> run         plan, place, execute, retry, cancel ──> planning, threads, query, membership
+//!          ├─> run         plan, place, execute, retry, cancel ──> planning, threads, query, membership, key_profiles
 //!          ├─> copy        COPY … TO: staged, then renamed
 //!          ├─> temporary   tables and views of this session alone
 //!          └─> names       the catalog a session sees ──> system_tables
@@ -13,6 +13,8 @@
 
 mod command;
 mod copy;
+mod join_log;
+mod key_profiles;
 pub mod membership;
 mod names;
 mod planning;
@@ -39,10 +41,13 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion_distributed::{DistributedExt, SessionStateBuilderExt};
+use join_log::JoinLog;
+use key_profiles::ProfileCache;
 use membership::Members;
 use planning::PlanningPool;
 use query::{Queries, QueryInfo};
 use saltlake_catalog::{Lake, LakeOptions, ViewPlanner};
+use saltlake_sql::codec::Codec;
 use saltlake_sql::parse::Limits;
 use saltlake_sql::settings::SaltlakeOptions;
 use saltlake_sql::{optimizer, placement};
@@ -86,6 +91,8 @@ pub struct Coordinator {
     start_settings: Vec<(String, String)>,
     members: Arc<Members>,
     channels: Channels,
+    key_profiles: ProfileCache,
+    join_log: Arc<JoinLog>,
     queries: Arc<Queries>,
     planning: PlanningPool,
     threads: QueryThreads,
@@ -114,6 +121,8 @@ impl Coordinator {
             SessionConfig::new().with_default_catalog_and_schema(CATALOG, names::PATH_SCHEMA);
         engine::apply_planning_options(&mut session_config, settings.thread_count());
         session_config.set_distributed_option_extension(SaltlakeOptions::default());
+        session_config.set_distributed_user_codec(Codec);
+        session_config.set_distributed_user_codec(lake.iceberg_codec());
         let builder = SessionStateBuilder::new()
             .with_config(session_config)
             .with_runtime_env(runtime)
@@ -148,6 +157,8 @@ impl Coordinator {
             start_settings: start_settings(config),
             members,
             channels: Channels::new(*settings.worker_connect_timeout),
+            key_profiles: ProfileCache::default(),
+            join_log: Arc::default(),
             queries: Arc::new(Queries::default()),
             planning: PlanningPool::start(
                 settings.planning_threads,
