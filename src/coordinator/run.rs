@@ -13,9 +13,11 @@ use arrow::array::{RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::CompressionType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SessionState, TaskContext};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::{ExplainStatement, Statement as Ast};
@@ -87,7 +89,36 @@ pub(super) fn parameter_types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>
         }
         types[number - 1] = data_type;
     }
+    for (number, data_type) in list_parameters(plan)? {
+        if let Some(known @ None) = types.get_mut(number - 1) {
+            *known = Some(data_type);
+        }
+    }
     Ok(types)
+}
+
+/// Returns the parameters that are searched for an element, as in `x = ANY ($1)`: lists of what they are searched for.
+fn list_parameters(plan: &LogicalPlan) -> Result<Vec<(usize, DataType)>> {
+    let mut found = vec![];
+    plan.apply_with_subqueries(|node| {
+        let schema = merge_schema(&node.inputs());
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr
+                    && call.func.name() == "array_has"
+                    && let [Expr::Placeholder(list), element] = call.args.as_slice()
+                    && let Some(number) = list.id.strip_prefix('$').and_then(|n| n.parse().ok())
+                    && number > 0
+                    && let Ok(data_type) = element.get_type(&schema)
+                    && !data_type.is_null()
+                {
+                    found.push((number, DataType::new_list(data_type, true)));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
 }
 
 impl Coordinator {

@@ -122,6 +122,7 @@ const SETTINGS: &[Setting] = &[
         Kind::ReadOnly,
         "Longest name PostgreSQL keeps; longer ones are kept whole here.",
     ),
+    setting("max_index_keys", "32", Kind::ReadOnly, "Most columns of an index; there are none."),
     setting(
         "search_path",
         "\"$user\", public",

@@ -3,12 +3,13 @@
 //!
 //! Checks that differ are listed with their reasons in `tests/clients/differences.txt`.
 
-use crate::harness::{Pg, Postgres, Python, Server, source_root};
+use crate::harness::{Node, Pg, Postgres, Python, Server, skip, source_root};
 use crate::lake::Lake;
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::{Command, Output};
 
-/// Every script, `run_NAME.py`.
-const CLIENTS: [&str; 9] = [
+/// Every client in Python, `run_NAME.py`.
+const PYTHON: [&str; 9] = [
     "adbc",
     "asyncpg",
     "duckdb",
@@ -20,10 +21,8 @@ const CLIENTS: [&str; 9] = [
     "sqlalchemy",
 ];
 
-/// Runs a script on one server and returns its lines by the name of the check.
-fn run(python: &Python, client: &str, address: &str) -> BTreeMap<String, String> {
-    let script = source_root().join(format!("tests/clients/run_{client}.py"));
-    let output = python.run_file(&script, &[address]);
+/// What a script printed, by the name of the check.
+fn results(client: &str, address: &str, output: &Output) -> BTreeMap<String, String> {
     let (out, err) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{client} on {address}:\n{out}\n{err}");
@@ -47,18 +46,19 @@ fn known_differences() -> BTreeSet<(String, String)> {
         .collect()
 }
 
-#[test]
-fn clients_print_what_they_print_on_postgres() {
-    let Some(python) = Python::find() else { return };
+/// Runs clients on both servers and compares; `run` runs the script of a client on an address.
+fn compare(clients: &[&str], run: impl Fn(&str, &str) -> Output) {
     let Some(postgres) = Postgres::start() else { return };
     crate::slt::load(&mut Pg::connect(&postgres.address).unwrap());
     let lake = Lake::standard();
     let server = Server::standalone(&lake);
     let mut known = known_differences();
+    known.retain(|(client, _)| clients.contains(&client.as_str()));
     let mut failures = Vec::new();
-    for client in CLIENTS {
-        let theirs = run(&python, client, &postgres.address);
-        let ours = run(&python, client, &server.pg);
+    for client in clients {
+        let client = *client;
+        let [theirs, ours] = [&postgres.address, &server.pg]
+            .map(|address| results(client, address, &run(client, address)));
         assert!(!theirs.is_empty(), "{client} checks nothing");
         let n_same = theirs.iter().filter(|(check, result)| ours.get(*check) == Some(*result));
         eprintln!("{client}: {} of {} checks as on PostgreSQL", n_same.count(), theirs.len());
@@ -76,4 +76,39 @@ fn clients_print_what_they_print_on_postgres() {
     }
     failures.extend(known.iter().map(|(client, check)| format!("{client} {check}: no such check")));
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn python_clients_print_what_they_print_on_postgres() {
+    let Some(python) = Python::find() else { return };
+    compare(&PYTHON, |client, address| {
+        let script = source_root().join(format!("tests/clients/run_{client}.py"));
+        python.run_file(&script, &[address])
+    });
+}
+
+#[test]
+fn node_clients_print_what_they_print_on_postgres() {
+    let Some(node) = Node::find() else { return };
+    compare(&["node"], |_, address| {
+        node.run_file(&source_root().join("tests/clients/run_node.js"), &[address])
+    });
+}
+
+/// Where Debian's `libpostgresql-jdbc-java` and what it needs are.
+const JDBC_CLASSES: &str = "/usr/share/java/postgresql.jar:/usr/share/java/scram-client.jar:\
+                            /usr/share/java/scram-common.jar";
+
+#[test]
+fn jdbc_prints_what_it_prints_on_postgres() {
+    let has_driver = std::path::Path::new("/usr/share/java/postgresql.jar").exists();
+    let has_java = Command::new("javac").arg("-version").output().is_ok();
+    if !(has_driver && has_java) {
+        return skip("no JDBC driver or Java compiler (libpostgresql-jdbc-java, openjdk)");
+    }
+    compare(&["jdbc"], |_, address| {
+        let script = source_root().join("tests/clients/RunJdbc.java");
+        let mut java = Command::new("java");
+        java.args(["-cp", JDBC_CLASSES]).arg(script).arg(address).output().unwrap()
+    });
 }

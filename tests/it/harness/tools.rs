@@ -89,6 +89,50 @@ fn install_python() -> Result<PathBuf, String> {
     Ok(venv.join("bin"))
 }
 
+/// Node with the packages of `tests/clients/package.json`.
+pub struct Node {
+    modules: PathBuf,
+}
+
+impl Node {
+    /// Finds or installs them; `None`, said aloud, where that is impossible.
+    pub fn find() -> Option<Self> {
+        match install_node() {
+            Ok(modules) => Some(Self { modules }),
+            Err(reason) => {
+                skip(&reason);
+                None
+            }
+        }
+    }
+
+    /// Runs a program in a file with arguments.
+    pub fn run_file(&self, file: &Path, args: &[&str]) -> Output {
+        let mut node = Command::new("node");
+        node.env("NODE_PATH", &self.modules).arg(file).args(args).stdin(Stdio::null());
+        node.output().unwrap()
+    }
+}
+
+/// Installs the packages unless they are there, and returns their folder.
+fn install_node() -> Result<PathBuf, String> {
+    let wanted_file = source_root().join("tests/clients/package.json");
+    let wanted = std::fs::read_to_string(&wanted_file).unwrap();
+    let folder = scratch_dir().join("../node");
+    std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+    let lock = File::create(folder.join("install.lock")).map_err(|e| e.to_string())?;
+    lock.lock().map_err(|e| e.to_string())?;
+    let done = folder.join("installed.txt");
+    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+        return Ok(folder.join("node_modules"));
+    }
+    std::fs::write(folder.join("package.json"), &wanted).map_err(|e| e.to_string())?;
+    let npm = ["install", "--no-audit", "--no-fund", "--ignore-scripts"];
+    run_step(Command::new("npm").args(npm).current_dir(&folder))?;
+    std::fs::write(done, wanted).map_err(|e| e.to_string())?;
+    Ok(folder.join("node_modules"))
+}
+
 fn run_step(command: &mut Command) -> Result<(), String> {
     let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{command:?}: {e}"))?;
     if output.status.success() {

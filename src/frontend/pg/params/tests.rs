@@ -103,6 +103,19 @@ fn values_fit_the_plans_type() {
 }
 
 #[test]
+fn dates_and_timestamps_lose_what_postgres_passes_over() {
+    let read = |ty: u32, text: &'static str| {
+        let parameters = merge(&[ty], &[]);
+        let values = [Some(Bytes::from_static(text.as_bytes()))];
+        decode_all("", &parameters, &[0], &values, utc()).unwrap().remove(0).to_string()
+    };
+    assert_eq!(read(1082, "2016-01-01 +00"), "2016-01-01");
+    assert_eq!(read(1082, "2016-01-01"), "2016-01-01");
+    assert_eq!(read(1114, "2016-01-01 10:00:00+02"), read(1114, "2016-01-01 10:00:00"));
+    assert_eq!(read(1114, "2016-01-01 10:00:00.5-05:30"), read(1114, "2016-01-01 10:00:00.5"));
+}
+
+#[test]
 fn wrong_count_is_a_protocol_violation() {
     let failure = decode_all("s", &merge(&[23], &[]), &[], &[], utc()).unwrap_err();
     assert_eq!(failure.report.sqlstate, "08P01");
