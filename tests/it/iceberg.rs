@@ -375,7 +375,8 @@ fn rows_of_v1(lake: &Lake) -> String {
     let version = fs::read_to_string(folder.join("version-hint.text")).unwrap();
     let text =
         fs::read_to_string(folder.join(format!("v{}.metadata.json", version.trim()))).unwrap();
-    let last = text.rfind("\"total-data-files\" : \"").unwrap() + "\"total-data-files\" : \"".len();
+    let mark = "\"total-data-files\":\"";
+    let last = text.rfind(mark).unwrap() + mark.len();
     text[last..].split('"').next().unwrap().to_owned()
 }
 
