@@ -77,7 +77,7 @@ impl<'a> SampledProfiles<'a> {
     ) -> Result<Option<Arc<KeyProfile>>> {
         let start = Instant::now();
         let n_total = n_scanned(&scan);
-        let plan = isolated(spread_over_files(scan)?, &self.state.task_ctx())?;
+        let plan = isolated(spread_over_files(scan)?, &self.state.task_ctx());
         let n_places = plan.output_partitioning().partition_count();
         if n_places == 0 {
             return Ok(None);
