@@ -140,10 +140,10 @@ async fn decide_site(
         return (plain(Strategy::Shuffle, "not a hash join".to_string()), None);
     };
     let estimates = [estimate(hash_join.left()), estimate(hash_join.right())];
-    let most = estimates.iter().filter_map(|estimate| estimate.n_rows).max();
+    let most = [hash_join.left(), hash_join.right()].into_iter().filter_map(largest_scan).max();
     if options.skew == Skew::Auto && most.is_none_or(|rows| rows < options.skew_min_rows as u64) {
         let reason = match most {
-            Some(rows) => format!("{rows} rows are few"),
+            Some(rows) => format!("{rows} scanned rows are few"),
             None => "the number of rows is not known".to_string(),
         };
         return (plain(Strategy::Shuffle, reason), None);
@@ -210,6 +210,14 @@ fn hinted(
     let mut profile = profile.map_or_else(nothing, |profile| profile.as_ref().clone());
     options.skew_hint.add_to(&mut profile, key, field.data_type());
     Some(Arc::new(profile))
+}
+
+/// Rows of the largest scan below a node. Estimates above filters guess, and a guess must not hide a large join.
+fn largest_scan(node: &Arc<dyn ExecutionPlan>) -> Option<u64> {
+    match node.children().as_slice() {
+        [] => estimate(node).n_rows,
+        children => children.iter().filter_map(|child| largest_scan(child)).max(),
+    }
 }
 
 /// Rows of an input and bytes of each, as the planner estimates them.
