@@ -137,13 +137,14 @@ pub async fn explain_analyze(
 
 /// Placement, scan size, pruning, counts of stages and exchanges, and the joins.
 fn header(placed: &Placed, notes: Notes<'_>, verbose: bool) -> Vec<String> {
-    let Notes { scans, joins, .. } = notes;
+    let Notes { scans, joins, passes } = notes;
     let size = scan_size(&placed.plan);
     let mut lines = vec![format!("Placement: {}", placed.placement)];
     lines.extend(scan_line(size, scans));
     if verbose {
         lines.extend(scans.iter().map(table_line));
     }
+    lines.extend(passes.notes());
     if placed.plan.is::<DistributedExec>() {
         let counts = Counts::of(&placed.plan);
         lines.push(format!(

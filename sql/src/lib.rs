@@ -22,5 +22,6 @@ pub mod placement;
 mod rewrite;
 pub mod settings;
 pub mod skew;
+mod time_travel;
 
 pub use error::Error;

@@ -6,6 +6,7 @@
 
 use crate::error::Error;
 use crate::rewrite::Rewrite;
+use crate::time_travel;
 use datafusion::common::DataFusionError;
 use datafusion::config::Dialect;
 use datafusion::sql::parser::{
@@ -85,7 +86,8 @@ pub fn parse_as(dialect: Dialect, sql: &str, limits: Limits) -> Result<Vec<State
 
 fn parse_measured(dialect: Dialect, sql: &str, limits: Limits) -> Result<Vec<Statement>, Error> {
     let dialect = dialect_from_str(dialect).unwrap_or_else(|| Box::new(PostgreSqlDialect {}));
-    let asts = DFParserBuilder::new(sql)
+    let spelled = time_travel::spell(sql, dialect.as_ref());
+    let asts = DFParserBuilder::new(spelled.as_deref().unwrap_or(sql))
         .with_dialect(dialect.as_ref())
         .with_recursion_limit(PARSER_RECURSION_LIMIT)
         .build()

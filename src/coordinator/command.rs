@@ -12,8 +12,8 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::{ResetStatement, Statement as Ast};
 use datafusion::sql::sqlparser::ast::{
-    CreateView, DiscardObject, Expr, Ident, ObjectName, ObjectType, Reset, SchemaName, Set,
-    Statement as Sql, UnaryOperator, Value,
+    CreateView, DiscardObject, Expr, Function, FunctionArguments, Ident, ObjectName, ObjectType,
+    Reset, SchemaName, Set, Statement as Sql, UnaryOperator, Value,
 };
 use saltlake_catalog::{ExternalTable, RelationKind};
 use saltlake_sql::parse::Statement;
@@ -83,6 +83,7 @@ impl Session {
                 done("RESET")
             }
             Sql::ShowVariable { variable } => self.show(&show_name(variable)),
+            Sql::Call(call) => self.call(call),
             Sql::StartTransaction { .. } => done("BEGIN"),
             Sql::Commit { .. } => done("COMMIT"),
             Sql::Rollback { savepoint: None, .. } => done("ROLLBACK"),
@@ -242,6 +243,17 @@ impl Session {
             }
         }
         done(&format!("DROP {object}"))
+    }
+
+    /// Runs a procedure: there is one, and it takes nothing.
+    fn call(&self, call: &Function) -> Result<Outcome> {
+        let has_arguments =
+            matches!(&call.args, FunctionArguments::List(list) if !list.args.is_empty());
+        if parts(&call.name)? != ["system", "flush_metadata_cache"] || has_arguments {
+            return not_supported(format!("CALL {call}"));
+        }
+        self.coordinator.lake.flush_caches();
+        done("CALL")
     }
 
     /// Drops a temporary relation; returns whether the name is one's.

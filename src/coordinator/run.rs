@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::ipc::CompressionType;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
@@ -20,20 +21,20 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::{ExplainStatement, Statement as Ast};
 use datafusion_distributed::{DistributedExt, WorkerResolver};
 use futures::{FutureExt, stream};
-use saltlake_catalog::{ScanLog, TableScan};
+use saltlake_catalog::{ScanLog, TableScan, one_snapshot};
 use saltlake_sql::explain::{self, Notes, Pruning};
 use saltlake_sql::obstacle::obstacle;
 use saltlake_sql::optimizer::salt_join::salt_joins;
-use saltlake_sql::optimizer::{self, Part, PassLog};
+use saltlake_sql::optimizer::{self, Optimized, Part, PassLog, Target};
 use saltlake_sql::placement::{self, Placed, Placement};
-use saltlake_sql::settings::{Distribution, SaltlakeOptions};
+use saltlake_sql::settings::{Distribution, ExchangeCompression, SaltlakeOptions};
 use saltlake_sql::skew::decide::{self, JoinDecision, Slots};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, info, warn};
-use url::Url;
+use url::{Host, Url};
 
 /// A plan ready to execute, with what EXPLAIN says of it.
 pub(super) struct Planned {
@@ -55,7 +56,7 @@ impl Planned {
 
 /// Turns a statement into a logical plan.
 pub(super) async fn statement_to_plan(state: &SessionState, ast: Ast) -> Result<LogicalPlan> {
-    let plan = state.statement_to_plan(ast).await?;
+    let plan = one_snapshot(state.statement_to_plan(ast)).await?;
     // Types are settled here and not only while optimizing: until then a UNION of integers and decimals claims to be
     // integers, and clients are told the columns before the query runs.
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
@@ -102,7 +103,8 @@ impl Coordinator {
         let scan_log = Arc::new(ScanLog::default());
         state.config_mut().set_extension(Arc::clone(&scan_log));
         let logical = plan;
-        let mut plan = physical(&state, &logical, &passes).await?;
+        let optimized = optimized(&state, &logical, &passes).await?;
+        let mut plan = optimizer::plan_physical(&state, &optimized, Target::Here, &passes).await?;
         let n_workers = workers.map(|workers| workers.len());
         let mut placement = placement::decide(placement::scan_size(&plan), &options, n_workers);
         if let Placement::Distributed { n_workers: 0, .. } = placement {
@@ -116,7 +118,7 @@ impl Coordinator {
                 let scans = scan_log.take();
                 let options = state.config_mut().options_mut();
                 options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
-                match physical(&state, &logical, &passes).await {
+                match with_joins(&state, &logical, &passes).await {
                     Ok(with_joins) => plan = with_joins,
                     Err(error) => {
                         debug!(%error, "subquery cannot become a join, the plan stays local");
@@ -125,6 +127,10 @@ impl Coordinator {
                         placement = Placement::Local { reason };
                     }
                 }
+            } else {
+                scan_log.take();
+                plan =
+                    optimizer::plan_physical(&state, &optimized, Target::Stages, &passes).await?;
             }
         }
         let (plan, joins) = self.salted(&state, plan, &placement, &options, &passes).await;
@@ -182,6 +188,7 @@ impl Coordinator {
             config.options_mut().optimizer.repartition_file_min_size = 0;
         }
         config.set_distributed_option_extension(options.clone());
+        config.set_distributed_compression(compression(options.exchange_compression, &workers))?;
         config.set_distributed_worker_resolver(Pinned(workers));
         config.set_distributed_channel_resolver(self.channels.clone());
         config.set_distributed_file_scan_config_bytes_per_partition(bytes_per_partition)?;
@@ -212,14 +219,41 @@ impl Coordinator {
     }
 }
 
-/// Runs the logical and physical passes.
-async fn physical(
+/// Runs the logical passes. What they ask of the tables is not in the log of scans: the physical plan asks again.
+async fn optimized(
+    state: &SessionState,
+    plan: &LogicalPlan,
+    passes: &PassLog,
+) -> Result<Optimized> {
+    let mut state = state.clone();
+    state.config_mut().set_extension(Arc::new(ScanLog::default()));
+    Ok(optimizer::optimize_logical(&state, plan.clone(), passes).await?)
+}
+
+/// Plans for the workers once more, from the statement on.
+async fn with_joins(
     state: &SessionState,
     plan: &LogicalPlan,
     passes: &PassLog,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let plan = optimizer::optimize_logical(state, plan.clone(), passes)?;
-    Ok(optimizer::plan_physical(state, &plan, passes).await?)
+    let optimized = optimized(state, plan, passes).await?;
+    Ok(optimizer::plan_physical(state, &optimized, Target::Stages, passes).await?)
+}
+
+/// Returns how the exchanges between `workers` and this process are compressed.
+fn compression(wanted: ExchangeCompression, workers: &[Url]) -> Option<CompressionType> {
+    let on_loopback = |url: &Url| match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    match wanted {
+        ExchangeCompression::None => None,
+        ExchangeCompression::Auto if workers.iter().all(on_loopback) => None,
+        ExchangeCompression::Auto | ExchangeCompression::Lz4 => Some(CompressionType::LZ4_FRAME),
+        ExchangeCompression::Zstd => Some(CompressionType::ZSTD),
+    }
 }
 
 fn pruning(scan: TableScan) -> Pruning {
@@ -274,8 +308,8 @@ impl Run {
         let start = Instant::now();
         let (coordinator, state, plan) =
             (Arc::clone(&self.coordinator), self.state.clone(), self.plan.clone());
-        let planning =
-            self.coordinator.planning.run(async move { coordinator.plan(state, plan).await });
+        let planning = async move { one_snapshot(coordinator.plan(state, plan)).await };
+        let planning = self.coordinator.planning.run(planning);
         let planned = self.guard(planning).await?;
         self.coordinator.join_log.record(self.query.id(), &planned.joins);
         let placement = planned.placed.placement.to_string();

@@ -107,6 +107,7 @@ impl Session {
             queries: Arc::clone(&coordinator.queries),
             members: Arc::clone(&coordinator.members),
             join_log: Arc::clone(&coordinator.join_log),
+            lake: Arc::clone(&coordinator.lake),
         };
         let mut extra = options.extra_schemas.clone();
         extra.push(("system".to_string(), Arc::new(system)));

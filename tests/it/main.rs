@@ -9,10 +9,13 @@
 mod harness;
 mod lake;
 
+mod compose;
 mod demo;
+mod dependencies;
 mod errors;
 mod flight;
 mod http;
+mod iceberg;
 mod memory;
 mod pg;
 mod process;

@@ -105,20 +105,47 @@ impl SeaweedFs {
     pub fn start() -> Option<Self> {
         let python = Python::find()?;
         let dir = tempfile::Builder::new().prefix("seaweedfs").tempdir_in(scratch_dir()).unwrap();
-        let port = free_port();
         write_identities(dir.path());
+        let mut args = vec!["server".to_owned(), format!("-dir={}", dir.path().display())];
+        args.extend([
+            "-s3".to_owned(),
+            format!("-s3.config={}", dir.path().join("s3.json").display()),
+        ]);
+        let server = Self::spawn(&python, dir, args, &[]);
+        server.wait_for_bucket(&python);
+        Some(server)
+    }
+
+    /// Starts it with a command line and environment of the caller's, in which `/data` is the folder of its data.
+    /// It listens when this returns; there is no bucket yet.
+    pub fn start_as(python: &Python, command: &[String], envs: &[(String, String)]) -> Self {
+        let dir = tempfile::Builder::new().prefix("seaweedfs").tempdir_in(scratch_dir()).unwrap();
+        let data = dir.path().display().to_string();
+        let args = command.iter().map(|arg| arg.replace("/data", &data)).collect();
+        let server = Self::spawn(python, dir, args, envs);
+        server.wait_until_listening();
+        server
+    }
+
+    fn spawn(
+        python: &Python,
+        dir: TempDir,
+        mut args: Vec<String>,
+        envs: &[(String, String)],
+    ) -> Self {
+        let port = free_port();
+        args.extend(local_server_args(port));
         let log = File::create(dir.path().join("log")).unwrap();
         let child = Command::new(python.program("weed"))
-            .args(server_args(dir.path(), port))
+            .args(args)
+            .envs(envs.iter().map(|(name, value)| (name, value)))
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        let server = Self { child, dir, port };
-        server.wait_for_bucket(&python);
-        Some(server)
+        Self { child, dir, port }
     }
 
     /// Returns `http://host:port`.
@@ -150,10 +177,14 @@ impl SeaweedFs {
         python.run(&(prelude + program), args)
     }
 
-    fn wait_for_bucket(&self, python: &Python) {
+    fn wait_until_listening(&self) {
         wait_until("the S3 server listens", Duration::from_secs(60), || {
             TcpStream::connect(("127.0.0.1", self.port)).is_ok()
         });
+    }
+
+    fn wait_for_bucket(&self, python: &Python) {
+        self.wait_until_listening();
         let program = format!("s3.create_dir('{S3_BUCKET}')");
         wait_until("the S3 server makes a bucket", Duration::from_secs(60), || {
             self.python(python, &program, &[]).status.success()
@@ -182,13 +213,11 @@ fn write_identities(dir: &Path) {
     std::fs::write(dir.join("s3.json"), identities.to_string()).unwrap();
 }
 
-fn server_args(dir: &Path, s3_port: u16) -> Vec<String> {
-    let mut args = vec!["server".to_owned(), format!("-dir={}", dir.display())];
-    args.extend(
-        ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-volume.max=20"].map(str::to_owned),
-    );
+/// Ports and addresses that let several of them run side by side.
+fn local_server_args(s3_port: u16) -> Vec<String> {
+    let mut args: Vec<String> =
+        ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=20"].map(str::to_owned).into();
     args.push("-master.volumeSizeLimitMB=64".to_owned());
-    args.push(format!("-s3.config={}", dir.join("s3.json").display()));
     args.push(format!("-s3.port={s3_port}"));
     // Each part also opens a gRPC port; left alone it would be the port plus 10000, which may be taken or too large.
     for part in ["master", "volume", "filer"] {
