@@ -3,6 +3,7 @@
 //! The struct is a DataFusion `ConfigExtension`, so an option is read by the planner, set by a session, and travels
 //! to the workers with the query. PostgreSQL's own settings (`TimeZone`, `search_path`, …) live in the session.
 
+use crate::skew::hint::SkewHint;
 use datafusion::common::extensions_options;
 use datafusion::config::ConfigExtension;
 use std::fmt::{self, Display};
@@ -156,6 +157,8 @@ extensions_options! {
         pub batch_size: usize, default = 8192
         /// Whether joins over heavy keys are salted: `auto` (where it is predicted to pay), `off`, or `force`.
         pub skew: Skew, default = Skew::Auto
+        /// Values known to be heavy: `orders.customer_id = (17, 42); country = ('DE')`.
+        pub skew_hint: SkewHint, default = SkewHint::default()
         /// Rows the larger input of a join must have before `auto` looks at its keys.
         pub skew_min_rows: usize, default = 1_000_000
         /// Rows that the copies of one salted join may add.

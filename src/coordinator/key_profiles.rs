@@ -77,7 +77,7 @@ impl<'a> SampledProfiles<'a> {
     ) -> Result<Option<Arc<KeyProfile>>> {
         let start = Instant::now();
         let n_total = n_scanned(&scan);
-        let plan = isolated(spread_over_files(scan)?, &self.state.task_ctx())?;
+        let plan = isolated(spread_over_files(scan)?, &self.state.task_ctx());
         let n_places = plan.output_partitioning().partition_count();
         if n_places == 0 {
             return Ok(None);
@@ -113,7 +113,7 @@ impl<'a> SampledProfiles<'a> {
         }
         let n_read = n_read(&plan).max(counter.n_rows());
         let n_rows = n_total.map(|n| (n as f64 * counter.n_rows() as f64 / n_read as f64) as u64);
-        let mut profile = counter.profile(n_rows.filter(|_| !is_through_join));
+        let mut profile = counter.profile(n_rows);
         let below = if is_through_join { " below a join" } else { "" };
         profile.source = format!("sample of {} rows{below}", counter.n_rows());
         profile.took = start.elapsed();

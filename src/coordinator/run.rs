@@ -192,18 +192,16 @@ impl Coordinator {
         };
         let start = Instant::now();
         let profiles = SampledProfiles::new(&self.key_profiles, state, options);
-        let salted = async {
-            let (joins, choices) = decide::decide(&plan, &profiles, options, slots).await?;
-            let engine_options = state.config().options();
-            let plan = salt_joins(&plan, &choices, engine_options)?;
-            Ok::<_, DataFusionError>((plan, joins))
-        };
-        let salted = salted.await;
+        let (joins, choices) = decide::decide(&plan, &profiles, options, slots).await;
+        let salted = salt_joins(&plan, &choices, state.config().options());
         passes.record(Part::Physical, "salt_joins", start.elapsed());
-        salted.unwrap_or_else(|error| {
-            warn!(%error, "joins are not salted");
-            (plan, vec![])
-        })
+        match salted {
+            Ok(salted) => (salted, joins),
+            Err(error) => {
+                warn!(%error, "joins are not salted");
+                (plan, vec![])
+            }
+        }
     }
 
     /// Fixes the workers a query may use, and the options that reach them.

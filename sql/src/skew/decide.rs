@@ -93,25 +93,22 @@ pub struct JoinDecision {
 }
 
 /// Decides for every join of a plan.
-///
-/// # Errors
-/// When a profile cannot be read.
 pub async fn decide(
     plan: &Arc<dyn ExecutionPlan>,
     profiles: &dyn KeyProfiles,
     options: &SaltlakeOptions,
     slots: Slots,
-) -> Result<(Vec<JoinDecision>, Vec<Choice>)> {
+) -> (Vec<JoinDecision>, Vec<Choice>) {
     let (mut decisions, mut choices) = (vec![], vec![]);
     if options.skew == Skew::Off {
-        return Ok((decisions, choices));
+        return (decisions, choices);
     }
     for site in sites(plan) {
-        let (decision, choice) = decide_site(site, profiles, options, slots).await?;
+        let (decision, choice) = decide_site(site, profiles, options, slots).await;
         decisions.push(decision);
         choices.extend(choice);
     }
-    Ok((decisions, choices))
+    (decisions, choices)
 }
 
 async fn decide_site(
@@ -119,7 +116,7 @@ async fn decide_site(
     profiles: &dyn KeyProfiles,
     options: &SaltlakeOptions,
     slots: Slots,
-) -> Result<(JoinDecision, Option<Choice>)> {
+) -> (JoinDecision, Option<Choice>) {
     let join = describe(&site.join);
     let plain = |strategy, reason: String| JoinDecision {
         join: join.clone(),
@@ -134,27 +131,40 @@ async fn decide_site(
     let shuffle = match site.kind {
         SiteKind::Broadcast => {
             let reason = "every task has the whole build side".to_string();
-            return Ok((plain(Strategy::Broadcast, reason), None));
+            return (plain(Strategy::Broadcast, reason), None);
         }
-        SiteKind::Unfit(reason) => return Ok((plain(Strategy::Shuffle, reason), None)),
+        SiteKind::Unfit(reason) => return (plain(Strategy::Shuffle, reason), None),
         SiteKind::Shuffled(shuffle) => shuffle,
     };
     let Some(hash_join) = site.join.downcast_ref::<HashJoinExec>() else {
-        return Ok((plain(Strategy::Shuffle, "not a hash join".to_string()), None));
+        return (plain(Strategy::Shuffle, "not a hash join".to_string()), None);
     };
     let estimates = [estimate(hash_join.left()), estimate(hash_join.right())];
-    let most = estimates.iter().filter_map(|estimate| estimate.n_rows).max();
+    let most = [hash_join.left(), hash_join.right()].into_iter().filter_map(largest_scan).max();
     if options.skew == Skew::Auto && most.is_none_or(|rows| rows < options.skew_min_rows as u64) {
         let reason = match most {
-            Some(rows) => format!("{rows} rows are few"),
+            Some(rows) => format!("{rows} scanned rows are few"),
             None => "the number of rows is not known".to_string(),
         };
-        return Ok((plain(Strategy::Shuffle, reason), None));
+        return (plain(Strategy::Shuffle, reason), None);
     }
-    let (left, right) = futures::try_join!(
+    let (left, right) = futures::join!(
         profiles.profile(hash_join.left(), &shuffle.left_keys),
         profiles.profile(hash_join.right(), &shuffle.right_keys),
-    )?;
+    );
+    let (mut left, mut right) = (known(left), known(right));
+    // A hint names a column of one table: where both keys have its name, that of the larger input.
+    let is_left_larger = estimates[0].n_rows > estimates[1].n_rows;
+    let (left_name, right_name) = (
+        only_key(hash_join.left(), &shuffle.left_keys),
+        only_key(hash_join.right(), &shuffle.right_keys),
+    );
+    if left_name != right_name || is_left_larger {
+        left = hinted(left, hash_join.left(), left_name.as_deref(), options);
+    }
+    if left_name != right_name || !is_left_larger {
+        right = hinted(right, hash_join.right(), right_name.as_deref(), options);
+    }
     let facts = Facts { left: left.as_deref(), right: right.as_deref(), estimates, slots };
     let mut decision = plain(Strategy::Shuffle, String::new());
     decision.source = facts.source();
@@ -162,11 +172,52 @@ async fn decide_site(
     let outcome = facts.outcome(hash_join, &shuffle, options);
     decision.skew = outcome.skew;
     decision.reason = outcome.reason;
-    let Some(salt) = outcome.salt else { return Ok((decision, None)) };
+    let Some(salt) = outcome.salt else { return (decision, None) };
     decision.strategy = Strategy::Salt;
     decision.replicated_rows = salt.replicated_rows();
     decision.heavy = salt.heavy.iter().map(|key| facts.shown(key.hash)).collect();
-    Ok((decision, Some(Choice { join: Arc::clone(&site.join), shuffle, salt })))
+    (decision, Some(Choice { join: Arc::clone(&site.join), shuffle, salt }))
+}
+
+/// A profile that cannot be read is one that is not known: the query itself will say what is wrong with its files.
+fn known(profile: Result<Option<Arc<KeyProfile>>>) -> Option<Arc<KeyProfile>> {
+    profile.unwrap_or_else(|error| {
+        tracing::debug!(%error, "keys were not sampled");
+        None
+    })
+}
+
+/// The name of a key that is one column.
+fn only_key(input: &Arc<dyn ExecutionPlan>, keys: &[usize]) -> Option<String> {
+    let [key] = keys else { return None };
+    Some(input.schema().field(*key).name().clone())
+}
+
+/// Adds the user's hints.
+fn hinted(
+    profile: Option<Arc<KeyProfile>>,
+    input: &Arc<dyn ExecutionPlan>,
+    key: Option<&str>,
+    options: &SaltlakeOptions,
+) -> Option<Arc<KeyProfile>> {
+    let Some(key) = key.filter(|key| options.skew_hint.names(key)) else { return profile };
+    let schema = input.schema();
+    let Some((_, field)) = schema.fields().find(key) else { return profile };
+    let nothing = || {
+        let source = "nothing".to_string();
+        KeyProfile { source, rows_per_key: 1.0, ..KeyProfile::default() }
+    };
+    let mut profile = profile.map_or_else(nothing, |profile| profile.as_ref().clone());
+    options.skew_hint.add_to(&mut profile, key, field.data_type());
+    Some(Arc::new(profile))
+}
+
+/// Rows of the largest scan below a node. Estimates above filters guess, and a guess must not hide a large join.
+fn largest_scan(node: &Arc<dyn ExecutionPlan>) -> Option<u64> {
+    match node.children().as_slice() {
+        [] => estimate(node).n_rows,
+        children => children.iter().filter_map(|child| largest_scan(child)).max(),
+    }
 }
 
 /// Rows of an input and bytes of each, as the planner estimates them.

@@ -25,7 +25,7 @@ pub struct HeavyHitter {
 pub struct KeyProfile {
     /// Rows that were looked at.
     pub n_sampled: u64,
-    /// Rows of the input, estimated; `None` when not known.
+    /// Rows of the input, estimated (below a join: rows before it); `None` when not known.
     pub n_rows: Option<u64>,
     /// Share of the rows with a NULL in their key.
     pub null_share: f64,

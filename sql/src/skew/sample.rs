@@ -98,17 +98,10 @@ pub fn source(
 
 /// Returns a copy that shares nothing with the plan it is of, neither metrics nor the filters that a running join fills;
 /// the plan itself where it has no wire form.
-///
-/// # Errors
-/// When the wire form cannot be read back.
-pub fn isolated(
-    plan: Arc<dyn ExecutionPlan>,
-    context: &TaskContext,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    match physical_plan_to_bytes(Arc::clone(&plan)) {
-        Ok(bytes) => physical_plan_from_bytes(&bytes, context),
-        Err(_) => Ok(plan),
-    }
+pub fn isolated(plan: Arc<dyn ExecutionPlan>, context: &TaskContext) -> Arc<dyn ExecutionPlan> {
+    physical_plan_to_bytes(Arc::clone(&plan))
+        .and_then(|bytes| physical_plan_from_bytes(&bytes, context))
+        .unwrap_or(plan)
 }
 
 /// Whether a node gives the rows of its input unchanged.

@@ -67,7 +67,7 @@ async fn decided(
 ) -> (JoinDecision, Option<Salt>) {
     let profiles = Known(HashMap::from([("fk", fact), ("dk", dim)]));
     let slots = Slots { n_tasks: 4, n_threads: 16 };
-    let (mut joins, choices) = decide(&plan(sql).await, &profiles, options, slots).await.unwrap();
+    let (mut joins, choices) = decide(&plan(sql).await, &profiles, options, slots).await;
     assert_eq!(joins.len(), 1, "{joins:?}");
     (joins.remove(0), choices.into_iter().next().map(|choice| choice.salt))
 }
@@ -156,6 +156,18 @@ async fn force_and_off_do_what_they_say() {
     let options = SaltlakeOptions { skew: Skew::Off, ..auto() };
     let profiles = Known(HashMap::new());
     let slots = Slots { n_tasks: 4, n_threads: 16 };
-    let (joins, choices) = decide(&plan(INNER).await, &profiles, &options, slots).await.unwrap();
+    let (joins, choices) = decide(&plan(INNER).await, &profiles, &options, slots).await;
     assert!(joins.is_empty() && choices.is_empty());
+}
+
+#[tokio::test]
+async fn a_hint_stands_in_for_a_sample() {
+    let fact = || profile(20_000_000, 10.0, 0.0, &[]);
+    let dim = || profile(2_000_000, 1.0, 0.0, &[]);
+    let options = SaltlakeOptions { skew_hint: "fact.fk = (7)".parse().unwrap(), ..auto() };
+    let (decision, salt) = decided(INNER, fact(), dim(), &options).await;
+    assert_eq!(decision.strategy, Strategy::Salt, "{decision:?}");
+    assert_eq!((salt.unwrap().heavy.len(), decision.heavy[0].label.as_str()), (1, "7"));
+    let options = SaltlakeOptions { skew_hint: "fact.other = (7)".parse().unwrap(), ..auto() };
+    assert_eq!(decided(INNER, fact(), dim(), &options).await.0.strategy, Strategy::Shuffle);
 }
