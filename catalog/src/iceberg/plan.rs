@@ -79,17 +79,19 @@ impl ScanPlan {
         (rows.sum(), is_exact)
     }
 
-    /// Keeps the first files that surely hold `limit` rows.
-    pub(super) fn cut_to(&mut self, limit: usize) {
+    /// Keeps the first files that surely hold `limit` rows; returns whether others were left out.
+    pub(super) fn cut_to(&mut self, limit: usize) -> bool {
         let mut n_rows = 0_u64;
         for (idx, file) in self.files.iter().enumerate() {
-            let Some(rows) = file.n_rows(&self.deletes) else { return };
+            let Some(rows) = file.n_rows(&self.deletes) else { return false };
             n_rows = n_rows.saturating_add(rows);
             if n_rows >= limit as u64 {
+                let is_cut = idx + 1 < self.files.len();
                 self.files.truncate(idx + 1);
-                return;
+                return is_cut;
             }
         }
+        false
     }
 }
 

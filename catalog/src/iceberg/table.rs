@@ -385,14 +385,13 @@ impl TableProvider for IcebergTable {
         let props = session.execution_props();
         let pruner = Pruner::new(filters, &self.schema, &self.arrow, props);
         let mut plan = self.reader(&version).plan(&snapshot, &pruner).await?;
-        if let Some(limit) = limit.filter(|_| filters.is_empty()) {
-            plan.cut_to(limit);
-        }
+        let is_cut = limit.filter(|_| filters.is_empty()).is_some_and(|limit| plan.cut_to(limit));
         self.log(session, &snapshot, &plan);
         if plan.files.is_empty() {
             return empty();
         }
         let statistics = statistics_of(&plan, &self.schema);
+        let statistics = if is_cut { statistics.to_inexact() } else { statistics };
         let source = self.source(session, self.spec(&version, &plan)?);
         let files = plan.files.iter().map(|planned| self.file(&version, planned));
         let files = files.collect::<Result<Vec<_>>>()?;
