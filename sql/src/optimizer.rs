@@ -2,16 +2,24 @@
 //!
 //! Called by `Session` for every query. Every pass is named, timed, and can be switched off with
 //! `SET saltlake.disabled_passes`; what ran and for how long is kept in a [`PassLog`] that EXPLAIN VERBOSE prints.
-//! The passes are DataFusion's analyzer, logical and physical rules, in DataFusion's order, and ours behind them;
+//! The passes are DataFusion's analyzer, logical and physical rules, in DataFusion's order, and ours behind them
+//! ([`join_order`] between logical and physical);
 //! placement and the cut into stages follow in [`crate::placement`].
 //! Limit: rules that a runnable plan depends on cannot be switched off (see [`REQUIRED`]).
 
+mod checked_arithmetic;
 mod count_duplicates;
 mod exact_in;
+mod float_filters;
+mod join_modes;
+mod join_order;
+mod rounding_casts;
+pub mod salt_join;
 pub(crate) mod window_sorts;
 mod yielding_joins;
 
 use crate::settings::SaltlakeOptions;
+use checked_arithmetic::CheckedArithmetic;
 use count_duplicates::CountDuplicates;
 use datafusion::common::Result;
 use datafusion::config::ConfigOptions;
@@ -22,13 +30,22 @@ use datafusion::physical_optimizer::{PhysicalOptimizerContext, PhysicalOptimizer
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use exact_in::ExactIn;
+use float_filters::FloatFilters;
+use join_modes::JoinModes;
+use join_order::JoinSize;
+use rounding_casts::RoundingCasts;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use yielding_joins::YieldingJoins;
 
-/// Physical rules without which a plan is not runnable, or not checked to be.
-const REQUIRED: [&str; 4] =
-    ["EnforceDistribution", "EnforceSorting", "EnsureRequirements", "SanityCheckPlan"];
+/// Physical rules without which a plan is not runnable, not checked to be, or loses rows.
+const REQUIRED: [&str; 5] = [
+    "EnforceDistribution",
+    "EnforceSorting",
+    "EnsureRequirements",
+    "SanityCheckPlan",
+    "float_filters",
+];
 
 /// Which part of the pipeline a pass belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +75,7 @@ pub struct PassEntry {
 #[derive(Debug, Clone, Default)]
 pub struct PassLog {
     entries: Arc<Mutex<Vec<PassEntry>>>,
+    notes: Arc<Mutex<Vec<String>>>,
 }
 
 impl PassLog {
@@ -65,6 +83,20 @@ impl PassLog {
     pub fn record(&self, part: Part, name: &str, elapsed: Duration) {
         let entry = PassEntry { part, name: name.to_string(), elapsed };
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+    }
+
+    /// Adds a line that EXPLAIN prints: what a pass decided.
+    pub fn note(&self, line: String) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        // A plan made anew for the workers says the same again.
+        if !notes.contains(&line) {
+            notes.push(line);
+        }
+    }
+
+    /// Returns what passes decided, in order.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the passes so far, in the order they ran.
@@ -83,18 +115,28 @@ pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     rules.push(Arc::new(ExactIn));
     rules.push(Arc::new(CountDuplicates));
+    rules.push(Arc::new(CheckedArithmetic));
+    rules.push(Arc::new(RoundingCasts));
     rules
 }
 
-/// Runs analyzer and logical passes.
+/// A logical plan ready to become a physical one.
+#[derive(Debug, Clone)]
+pub struct Optimized {
+    plan: LogicalPlan,
+    /// What its joins read, parents first; `None` when nobody estimated it.
+    join_sizes: Option<Arc<[JoinSize]>>,
+}
+
+/// Runs analyzer and logical passes, and orders joins.
 ///
 /// # Errors
 /// When a pass fails, naming the pass.
-pub fn optimize_logical(
+pub async fn optimize_logical(
     state: &SessionState,
     plan: LogicalPlan,
     log: &PassLog,
-) -> Result<LogicalPlan> {
+) -> Result<Optimized> {
     let mut clock = Instant::now();
     let mut lap = |part, name: &str| {
         log.record(part, name, clock.elapsed());
@@ -112,7 +154,31 @@ pub fn optimize_logical(
         .filter(|rule| !disabled.iter().any(|name| name == rule.name()))
         .cloned()
         .collect();
-    Optimizer::with_rules(rules).optimize(plan, state, |_, rule| lap(Part::Logical, rule.name()))
+    let plan = Optimizer::with_rules(rules)
+        .optimize(plan, state, |_, rule| lap(Part::Logical, rule.name()))?;
+    if !orders_joins(options) {
+        return Ok(Optimized { plan, join_sizes: None });
+    }
+    let ordered = join_order::run(state, plan, log).await;
+    let (plan, sizes) = ordered.map_err(|error| error.context(join_order::NAME))?;
+    Ok(Optimized { plan, join_sizes: Some(sizes.into()) })
+}
+
+/// Whether the order of joins and their sides are ours to choose.
+fn orders_joins(options: &ConfigOptions) -> bool {
+    options.optimizer.join_reordering
+        // The merge join behind this option sorts by its sides, and does not follow when they are swapped.
+        && !options.optimizer.enable_piecewise_merge_join
+        && !disabled_passes(options).iter().any(|name| name == join_order::NAME)
+}
+
+/// Where a physical plan is going to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// In this process, whole.
+    Here,
+    /// Cut into stages, on workers.
+    Stages,
 }
 
 /// Turns an optimized logical plan into a physical plan that one process can run.
@@ -121,31 +187,44 @@ pub fn optimize_logical(
 /// When DataFusion cannot plan a node, or a pass fails.
 pub async fn plan_physical(
     state: &SessionState,
-    plan: &LogicalPlan,
+    optimized: &Optimized,
+    target: Target,
     log: &PassLog,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    let Optimized { plan, join_sizes } = optimized;
     let disabled = disabled_passes(state.config_options());
-    let rules = state
-        .physical_optimizers()
-        .iter()
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![];
+    if let (Some(sizes), Target::Here) = (join_sizes, target) {
+        rules.push(Arc::new(JoinModes { sizes: Arc::clone(sizes) }));
+    }
+    rules.extend(state.physical_optimizers().iter().cloned());
+    rules.push(Arc::new(FloatFilters));
+    rules.push(Arc::new(YieldingJoins));
+    let rules = rules
+        .into_iter()
         .filter(|rule| {
             REQUIRED.contains(&rule.name()) || !disabled.iter().any(|name| name == rule.name())
         })
-        .map(|rule| Arc::new(Timed { rule: Arc::clone(rule), log: log.clone() }) as _)
+        .map(|rule| Arc::new(Timed { rule, log: log.clone() }) as _)
         .collect();
-    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = rules;
-    if !disabled.iter().any(|name| name == YieldingJoins.name()) {
-        rules.push(Arc::new(Timed { rule: Arc::new(YieldingJoins), log: log.clone() }));
-    }
-    let timed = SessionStateBuilder::new_from_existing(state.clone())
+    let mut timed = SessionStateBuilder::new_from_existing(state.clone())
         .with_physical_optimizer_rules(rules)
         .build();
+    if join_sizes.is_some() {
+        // Sides are chosen already, from estimates that reach through joins.
+        timed.config_mut().options_mut().optimizer.join_reordering = false;
+    }
     let before = log.total();
     let start = Instant::now();
     let physical = DefaultPhysicalPlanner::default().create_physical_plan(plan, &timed).await?;
     let rules_took = log.total().saturating_sub(before);
     log.record(Part::Physical, "create_physical_plan", start.elapsed().saturating_sub(rules_took));
     Ok(physical)
+}
+
+/// Returns whether `saltlake.disabled_passes` names a pass.
+pub fn is_disabled(options: &ConfigOptions, pass: &str) -> bool {
+    disabled_passes(options).iter().any(|name| name == pass)
 }
 
 /// Names in `saltlake.disabled_passes`.

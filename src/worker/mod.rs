@@ -19,6 +19,7 @@ use datafusion_distributed::{DistributedExt, Worker, WorkerQueryContext};
 use in_flight::{InFlight, InFlightLayer};
 use register::{Announcement, Registration};
 use saltlake_catalog::IcebergCodec;
+use saltlake_sql::codec::Codec;
 use saltlake_sql::settings::SaltlakeOptions;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -121,6 +122,7 @@ fn session_state(
     config.set_distributed_option_extension_from_headers::<SaltlakeOptions>(&context.headers)?;
     engine::apply_task_options(&mut config);
     config.set_distributed_channel_resolver(channels);
+    config.set_distributed_user_codec(Codec);
     config.set_distributed_user_codec(iceberg);
     let mut state = context.builder.with_config(config).build();
     engine::register_functions(&mut state)?;

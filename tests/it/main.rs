@@ -9,7 +9,11 @@
 mod harness;
 mod lake;
 
+mod beside;
+mod clients;
+mod compose;
 mod demo;
+mod dependencies;
 mod errors;
 mod flight;
 mod http;
@@ -19,7 +23,9 @@ mod pg;
 mod process;
 mod readme;
 mod s3;
+mod security;
 mod shell;
+mod skew;
 mod slt;
 mod suite;
 mod tables;
