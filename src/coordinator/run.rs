@@ -90,7 +90,9 @@ pub(super) fn parameter_types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>
         types[number - 1] = data_type;
     }
     for (number, data_type) in list_parameters(plan)? {
-        if let Some(known @ None) = types.get_mut(number - 1) {
+        if let Some(known) = types.get_mut(number - 1)
+            && known.is_none()
+        {
             *known = Some(data_type);
         }
     }
