@@ -208,26 +208,25 @@ fn table_schema(path: &str, schema: &ice::Schema) -> Result<TableSchema> {
     let fields = schema.as_struct().fields();
     Ok(TableSchema {
         id: schema.schema_id(),
-        columns: fields.iter().map(|field| column_of(path, field)).collect::<Result<_>>()?,
+        columns: fields.iter().map(column_of).collect::<Result<_>>()?,
         json: serde_json::to_string(schema).map_err(|error| corrupt(path, error))?,
     })
 }
 
-fn column_of(path: &str, field: &ice::NestedFieldRef) -> Result<Column> {
+fn column_of(field: &ice::NestedFieldRef) -> Result<Column> {
     let kind = match field.field_type.as_ref() {
         ice::Type::Primitive(primitive) => {
             Kind::Primitive(primitive_of(primitive).ok_or_else(|| Error::NotSupported {
                 feature: format!("type {primitive} of Iceberg column \"{}\"", field.name),
             })?)
         }
-        ice::Type::Struct(inner) => Kind::Struct(
-            inner.fields().iter().map(|child| column_of(path, child)).collect::<Result<_>>()?,
-        ),
-        ice::Type::List(list) => Kind::List(Box::new(column_of(path, &list.element_field)?)),
-        ice::Type::Map(map) => Kind::Map(
-            Box::new(column_of(path, &map.key_field)?),
-            Box::new(column_of(path, &map.value_field)?),
-        ),
+        ice::Type::Struct(inner) => {
+            Kind::Struct(inner.fields().iter().map(column_of).collect::<Result<_>>()?)
+        }
+        ice::Type::List(list) => Kind::List(Box::new(column_of(&list.element_field)?)),
+        ice::Type::Map(map) => {
+            Kind::Map(Box::new(column_of(&map.key_field)?), Box::new(column_of(&map.value_field)?))
+        }
     };
     let initial_default = match (&field.initial_default, &kind) {
         (None, _) => None,

@@ -197,7 +197,6 @@ impl PruningStatistics for Facts<'_> {
     }
 
     /// Says that a file's bucket is none of those that the wanted values fall into.
-    #[allow(clippy::mutable_key_type, reason = "the type is the trait's; scalars are not changed")]
     fn contained(&self, column: &Column, values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
         let id = self.schema.column_named(&column.name)?.id;
         let (idx, n_buckets, source) =
