@@ -5,11 +5,12 @@
 //! 3. [`placement`] decides where the plan runs and cuts it into stages.
 //! 4. [`explain`] shows the plan that really runs, and after a run what each stage and task did.
 //!
-//! [`functions`] holds what PostgreSQL's functions have and the engine's have not, [`obstacle`] says what must not be
+//! `exec` holds operators that the engine has not, [`functions`] holds what PostgreSQL's functions have and the engine's have not, [`obstacle`] says what must not be
 //! cut into stages, [`settings`] declares every `SET saltlake.*` option once.
 //! This crate never opens a socket and never reads a catalog; it works on DataFusion's plans.
 
 pub mod error;
+mod exec;
 pub mod explain;
 pub mod functions;
 pub mod obstacle;

@@ -1,0 +1,3 @@
+//! Operators that the engine has not.
+
+pub(crate) mod shared;
