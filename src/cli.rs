@@ -6,9 +6,10 @@
 use crate::config::{ListenAddress, Loaded, Overrides, reference};
 use crate::demo::DemoArgs;
 use crate::error::Result;
+use crate::frontend::auth::users_line;
 use crate::shell::ShellArgs;
 use clap::{Args, Parser, Subcommand};
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
 /// SQL over a data lake, from psql and Arrow Flight SQL: one process or a cluster.
@@ -67,6 +68,14 @@ pub enum Command {
         /// What of it.
         #[command(flatten)]
         demo: DemoArgs,
+        /// Which configuration.
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// Print the line of the users file for a user; the password is read from standard input
+    Password {
+        /// The user's name.
+        name: String,
         /// Which configuration.
         #[command(flatten)]
         common: CommonArgs,
@@ -190,7 +199,7 @@ impl Command {
                 overrides.defaults.push(QUIET);
                 common
             }
-            Self::Config { common, .. } => common,
+            Self::Password { common, .. } | Self::Config { common, .. } => common,
         };
         overrides.file.clone_from(&common.config);
         set(&mut overrides, "telemetry.log", &common.log);
@@ -221,6 +230,28 @@ pub fn run_config(action: ConfigAction, loaded: &Loaded, out: &mut dyn Write) ->
         action: "cannot write to standard output".to_string(),
         source,
     })
+}
+
+/// Runs `saltlake password`: reads the password from `input` and writes the user's line to `out`.
+///
+/// # Errors
+/// When the name cannot be one, there is no password, or reading or writing fails.
+pub fn run_password(name: &str, input: &mut dyn BufRead, out: &mut dyn Write) -> Result<()> {
+    let failed = |action: &str| {
+        let action = action.to_string();
+        move |source| crate::Error::Io { action, source }
+    };
+    let mut password = String::new();
+    input.read_line(&mut password).map_err(failed("cannot read the password"))?;
+    let password = password.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return Err(crate::Error::Config {
+            message: "the password is empty".to_string(),
+            hint: Some("write it to standard input, closed by a line end".to_string()),
+        });
+    }
+    let line = users_line(name, password)?;
+    writeln!(out, "{line}").map_err(failed("cannot write to standard output"))
 }
 
 #[cfg(test)]

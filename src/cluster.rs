@@ -21,6 +21,11 @@ use uuid::Uuid;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(6);
 
+/// Bytes a producer may send on one exchange, and on all exchanges of a connection, before the consumer has read them.
+/// HTTP/2's default of 64 KiB is less than one batch: every batch would wait for a round trip.
+pub(crate) const EXCHANGE_WINDOW_BYTES: u32 = 4 << 20;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
 /// Connections kept; far above any cluster, a bound on what changing addresses can fill.
 const MAX_CHANNELS: u64 = 10_000;
 
@@ -106,6 +111,8 @@ impl Channels {
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
+            .initial_stream_window_size(EXCHANGE_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .tcp_nodelay(true);
         let channel = endpoint.connect().await.map_err(|error| {
             // The transport's own text says only "transport error"; its source says why.

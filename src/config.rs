@@ -117,12 +117,37 @@ section! {
 section! {
     /// The doors clients come through.
     pub struct Frontend {
+        /// Who may come in.
+        pub auth: Auth = Auth::default(),
+        /// Encryption.
+        pub tls: Tls = Tls::default(),
         /// PostgreSQL protocol.
         pub pg: Pg = Pg::default(),
         /// Arrow Flight SQL.
         pub flight: Flight = Flight::default(),
         /// HTTP.
         pub http: Http = Http::default(),
+    }
+}
+
+section! {
+    /// Who may come in, through every door. Without a users file everyone may, and the doors listen on this machine only.
+    pub struct Auth {
+        /// File with a line for each user, as `saltlake password NAME` prints it and PostgreSQL keeps it in `pg_authid`:
+        /// `name:SCRAM-SHA-256$…`. Read at start; empty means no passwords.
+        pub users_file: String = String::new(),
+        /// Listen beyond this machine although there are no passwords, where whoever can connect may read the lake.
+        pub open_to_all: bool = false,
+    }
+}
+
+section! {
+    /// Encryption of every door. With a certificate nothing is served in clear text.
+    pub struct Tls {
+        /// File with the certificate chain, PEM; empty means no encryption.
+        pub certificate: String = String::new(),
+        /// File with the certificate's private key, PEM.
+        pub key: String = String::new(),
     }
 }
 

@@ -11,6 +11,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::prelude::SessionConfig;
 use saltlake_catalog::store::{S3Options, StoreOptions, Stores};
+use saltlake_sql::functions::interval::IntervalPlanner;
 use saltlake_sql::settings::SaltlakeOptions;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -57,7 +58,7 @@ fn store_options(storage: &Storage) -> StoreOptions {
     }
 }
 
-/// Registers the functions that DataFusion has not.
+/// Registers the functions that DataFusion has not, and what plans them.
 ///
 /// # Errors
 /// When a function cannot be registered.
@@ -65,6 +66,7 @@ pub fn register_functions(state: &mut SessionState) -> Result<(), DataFusionErro
     for function in saltlake_sql::functions::all() {
         state.register_udf(function)?;
     }
+    state.register_expr_planner(Arc::new(IntervalPlanner))?;
     Ok(())
 }
 

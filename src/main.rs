@@ -31,6 +31,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         cli::run_config(*action, &loaded, &mut std::io::stdout().lock())?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Password { name, .. } = &cli.command {
+        let (mut input, mut out) = (std::io::stdin().lock(), std::io::stdout().lock());
+        cli::run_password(name, &mut input, &mut out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     telemetry::init(&config.telemetry)?;
     let n_threads = match cli.command {
         Command::Worker { .. } => config.worker.thread_count(),
@@ -50,7 +55,7 @@ async fn run_command(command: Command, config: &Config) -> Result<ExitCode> {
         }
         Command::Demo { demo, .. } => return Ok(demo::run(demo).await.into()),
         // Done before there was a runtime.
-        Command::Config { .. } => {}
+        Command::Password { .. } | Command::Config { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

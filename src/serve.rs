@@ -6,7 +6,7 @@
 use crate::config::{Config, ListenAddress};
 use crate::coordinator::{Coordinator, Role, membership};
 use crate::error::{Error, Result};
-use crate::frontend::{flight, http, pg};
+use crate::frontend::{Security, flight, http, pg};
 use crate::shutdown::Signals;
 use crate::{metrics, worker};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -54,13 +54,41 @@ impl Door {
         let listener =
             TcpListener::bind((listen.host.as_str(), listen.port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        if !address.ip().is_loopback() {
+        Ok(Self { listener, address })
+    }
+
+    /// Refuses to be open to everyone on a network, unless that is wanted.
+    fn guard(self, name: &str, config: &Config) -> Result<Self> {
+        let auth = &config.frontend.auth;
+        if self.address.ip().is_loopback() || !auth.users_file.is_empty() {
+            return Ok(self);
+        }
+        if !auth.open_to_all {
+            return Err(Error::Config {
+                message: format!(
+                    "{name} would listen on {}, beyond this machine, and ask nobody for a password",
+                    self.address
+                ),
+                hint: Some(
+                    "set frontend.auth.users_file (saltlake password NAME makes its lines), or \
+                     frontend.auth.open_to_all = true"
+                        .to_string(),
+                ),
+            });
+        }
+        warn!(address = %self.address, name, "open to all: whoever can connect can read the lake");
+        Ok(self)
+    }
+
+    /// Warns of an address that nodes of the cluster use, which know no passwords.
+    fn between_nodes(self, name: &str) -> Self {
+        if !self.address.ip().is_loopback() {
             warn!(
-                %address, name,
-                "listening beyond this machine, and there is no authentication yet: whoever can connect can read the lake"
+                address = %self.address, name,
+                "listening beyond this machine for the cluster's own nodes, without passwords"
             );
         }
-        Ok(Self { listener, address })
+        self
     }
 }
 
@@ -77,26 +105,30 @@ impl Doors {
         let frontend = &config.frontend;
         let cluster = match role {
             Role::Standalone => None,
-            Role::Cluster => Some(Door::bind("cluster", &config.coordinator.cluster_listen).await?),
+            Role::Cluster => {
+                let door = Door::bind("cluster", &config.coordinator.cluster_listen).await?;
+                Some(door.between_nodes("cluster"))
+            }
         };
         Ok(Self {
-            pg: Door::bind("pg", &frontend.pg.listen).await?,
-            flight: Door::bind("flight", &frontend.flight.listen).await?,
-            http: Door::bind("http", &frontend.http.listen).await?,
+            pg: Door::bind("pg", &frontend.pg.listen).await?.guard("pg", config)?,
+            flight: Door::bind("flight", &frontend.flight.listen).await?.guard("flight", config)?,
+            http: Door::bind("http", &frontend.http.listen).await?.guard("http", config)?,
             cluster,
         })
     }
 
     /// Writes one line per address, with what to paste to reach it.
-    fn announce(&self, out: &mut dyn Write) -> std::io::Result<()> {
+    fn announce(&self, is_encrypted: bool, out: &mut dyn Write) -> std::io::Result<()> {
         let (pg, flight, http) = (self.pg.address, self.flight.address, self.http.address);
         let host = reachable(pg).ip();
         let mut line = |name: &str, address: SocketAddr, usage: String| {
             writeln!(out, "{name:<8}{:<22}  {usage}", address.to_string())
         };
+        let (grpc, web) = if is_encrypted { ("grpc+tls", "https") } else { ("grpc", "http") };
         line("pg", pg, format!("psql -h {host} -p {} -d lake", pg.port()))?;
-        line("flight", flight, format!("grpc://{}", reachable(flight)))?;
-        line("http", http, format!("http://{}/health", reachable(http)))?;
+        line("flight", flight, format!("{grpc}://{}", reachable(flight)))?;
+        line("http", http, format!("{web}://{}/health", reachable(http)))?;
         if let Some(cluster) = &self.cluster {
             let address = reachable(cluster.address);
             line(
@@ -128,8 +160,9 @@ pub async fn coordinator(config: &Config, role: Role) -> Result<()> {
     let signals = Signals::listen()?;
     let recorder = metrics::install()?;
     remove_stale(&config.process.ready_file);
+    let security = Security::read(&config.frontend)?;
     let doors = Doors::bind(config, role).await?;
-    let announced = doors.announce(&mut std::io::stdout().lock());
+    let announced = doors.announce(security.tls.is_some(), &mut std::io::stdout().lock());
     announced.map_err(|source| Error::Io {
         action: "cannot write to standard output".to_string(),
         source,
@@ -139,7 +172,9 @@ pub async fn coordinator(config: &Config, role: Role) -> Result<()> {
     let coordinator = Coordinator::start(config, role).await?;
     let shutdown = signals.token();
     let mut servers = JoinSet::new();
-    start_doors(&mut servers, config, doors, &coordinator, recorder, ready_receiver, &shutdown);
+    let options = DoorOptions::new(config, security, recorder.clone(), ready_receiver);
+    start_doors(&mut servers, options, doors, &coordinator, &shutdown);
+    servers.spawn(keep_metrics(recorder, shutdown.clone()));
     write_ready(&config.process.ready_file, &ready)?;
     ready_sender.send_replace(true);
     info!(lake = config.lake.root, "accepting statements");
@@ -152,33 +187,56 @@ pub async fn coordinator(config: &Config, role: Role) -> Result<()> {
     run(servers, &shutdown, *config.coordinator.drain_timeout).await
 }
 
+/// What each door is told.
+struct DoorOptions {
+    pg: pg::PgOptions,
+    flight: flight::FlightOptions,
+    http: http::HttpOptions,
+}
+
+impl DoorOptions {
+    fn new(
+        config: &Config,
+        security: Security,
+        recorder: PrometheusHandle,
+        ready: watch::Receiver<bool>,
+    ) -> Self {
+        let drain = *config.coordinator.drain_timeout;
+        Self {
+            pg: pg::PgOptions {
+                max_connections: config.frontend.pg.max_connections,
+                drain_timeout: drain,
+                security: security.clone(),
+            },
+            flight: flight::FlightOptions {
+                drain,
+                security: security.clone(),
+                ..Default::default()
+            },
+            http: http::HttpOptions { metrics: Some(recorder), ready, drain, security },
+        }
+    }
+}
+
 /// Starts the server of each door.
 fn start_doors(
     servers: &mut JoinSet<Result<()>>,
-    config: &Config,
+    options: DoorOptions,
     doors: Doors,
     coordinator: &Arc<Coordinator>,
-    recorder: PrometheusHandle,
-    ready: watch::Receiver<bool>,
     shutdown: &CancellationToken,
 ) {
-    let drain = *config.coordinator.drain_timeout;
-    let pg_options =
-        pg::PgOptions { max_connections: config.frontend.pg.max_connections, drain_timeout: drain };
-    let flight_options = flight::FlightOptions { drain, ..Default::default() };
-    let http_options = http::HttpOptions { metrics: Some(recorder.clone()), ready, drain };
     let shared = || (Arc::clone(coordinator), shutdown.clone());
     let (c, s) = shared();
-    servers.spawn(pg::serve(doors.pg.listener, c, pg_options, s));
+    servers.spawn(pg::serve(doors.pg.listener, c, options.pg, s));
     let (c, s) = shared();
-    servers.spawn(flight::serve(doors.flight.listener, c, flight_options, s));
+    servers.spawn(flight::serve(doors.flight.listener, c, options.flight, s));
     let (c, s) = shared();
-    servers.spawn(http::serve(doors.http.listener, c, http_options, s));
+    servers.spawn(http::serve(doors.http.listener, c, options.http, s));
     if let Some(cluster) = doors.cluster {
         let (c, s) = shared();
         servers.spawn(membership::serve(cluster.listener, c, s));
     }
-    servers.spawn(keep_metrics(recorder, shutdown.clone()));
 }
 
 /// Runs the role that takes tasks until a signal, then drains.
@@ -195,7 +253,7 @@ pub async fn worker(config: &Config) -> Result<()> {
     let signals = Signals::listen()?;
     let recorder = metrics::install()?;
     remove_stale(&config.process.ready_file);
-    let door = Door::bind("worker", &config.worker.listen).await?;
+    let door = Door::bind("worker", &config.worker.listen).await?.between_nodes("worker");
     let ready = Ready { pid: std::process::id(), worker: Some(door.address), ..Ready::default() };
     let announced = writeln!(
         std::io::stdout().lock(),
@@ -313,7 +371,7 @@ mod tests {
         }
         let doors = Doors::bind(&config, Role::Cluster).await.unwrap();
         let mut out = Vec::new();
-        doors.announce(&mut out).unwrap();
+        doors.announce(false, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
@@ -329,6 +387,23 @@ mod tests {
         assert_eq!(told["pid"], std::process::id());
         assert!(told["cluster"].is_string() && told.get("worker").is_none(), "{told}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no half file is left");
+    }
+
+    #[tokio::test]
+    async fn a_door_without_passwords_stays_on_this_machine() {
+        let mut config = Config::default();
+        let listen = ListenAddress { host: "0.0.0.0".into(), port: 0 };
+        let guarded = |config: &Config| {
+            let (listen, config) = (listen.clone(), config.clone());
+            async move { Door::bind("pg", &listen).await.unwrap().guard("pg", &config) }
+        };
+        let error = guarded(&config).await.err().unwrap().report();
+        assert!(error.message.contains("beyond this machine"), "{}", error.message);
+        config.frontend.auth.open_to_all = true;
+        assert!(guarded(&config).await.is_ok());
+        config.frontend.auth.open_to_all = false;
+        config.frontend.auth.users_file = "users".into();
+        assert!(guarded(&config).await.is_ok());
     }
 
     #[tokio::test]

@@ -8,11 +8,13 @@
 //! On a store whose times are whole seconds, an object replaced within a second by one of equal size keeps its old footer.
 
 use crate::error::{Error, Result};
+use crate::iceberg::{DeleteCaches, ManifestBlock, ManifestList, TableMetadata};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 use datafusion::physical_expr::LexOrdering;
 use metrics::{counter, gauge};
 use moka::future::Cache;
+use moka::notification::RemovalCause;
 use object_store::ObjectMeta;
 use std::hash::Hash;
 use std::mem::size_of;
@@ -25,6 +27,10 @@ const CACHE_REQUESTS: &str = "saltlake_cache_requests_total";
 const CACHE_WEIGHT: &str = "saltlake_cache_weight_bytes";
 /// Bytes each of the caches may hold.
 const MAX_WEIGHT_BYTES: u64 = 64 << 20;
+/// Bytes of manifests: those of a table of 100,000 files and 100 columns weigh about half of it.
+const MAX_MANIFEST_BYTES: u64 = 512 << 20;
+/// Heap bytes of table metadata for each byte of the document.
+const METADATA_FACTOR: usize = 3;
 /// What an entry costs besides its value.
 const ENTRY_BYTES: usize = 256;
 
@@ -76,7 +82,7 @@ pub(crate) struct FileFacts {
 /// How one cache of a lake is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheUsage {
-    /// "table_schema", "file_schema" or "file_statistics".
+    /// Such as "file_statistics" or "iceberg_manifests".
     pub name: &'static str,
     /// Entries it holds.
     pub n_entries: u64,
@@ -88,6 +94,8 @@ pub struct CacheUsage {
     pub n_hits: u64,
     /// Requests that had to read files.
     pub n_misses: u64,
+    /// Entries that had to go for others.
+    pub n_evictions: u64,
 }
 
 /// The caches of a lake.
@@ -95,6 +103,11 @@ pub(crate) struct Caches {
     table_schemas: Named<ListingKey, SchemaRef>,
     file_schemas: Named<FileKey, SchemaRef>,
     facts: Named<FileKey, Arc<FileFacts>>,
+    iceberg_metadata: Named<FileKey, Arc<TableMetadata>>,
+    manifest_lists: Named<String, Arc<ManifestList>>,
+    manifests: Named<String, Arc<ManifestBlock>>,
+    /// What was read from delete files; shared with scans.
+    pub(crate) deletes: Arc<DeleteCaches>,
 }
 
 impl Caches {
@@ -102,10 +115,19 @@ impl Caches {
         let table = |key: &ListingKey, schema: &SchemaRef| key.path.len() + schema_weight(schema);
         let file = |key: &FileKey, schema: &SchemaRef| key.weight() + schema_weight(schema);
         let facts = |key: &FileKey, facts: &Arc<FileFacts>| key.weight() + facts_weight(facts);
+        let metadata = |key: &FileKey, metadata: &Arc<TableMetadata>| {
+            key.weight() + metadata.document_bytes * METADATA_FACTOR
+        };
+        let list = |key: &String, list: &Arc<ManifestList>| key.len() + list.weight_bytes;
+        let manifest = |key: &String, block: &Arc<ManifestBlock>| key.len() + block.weight_bytes;
         Self {
-            table_schemas: Named::new("table_schema", table),
-            file_schemas: Named::new("file_schema", file),
-            facts: Named::new("file_statistics", facts),
+            table_schemas: Named::new("table_schema", MAX_WEIGHT_BYTES, table),
+            file_schemas: Named::new("file_schema", MAX_WEIGHT_BYTES, file),
+            facts: Named::new("file_statistics", MAX_WEIGHT_BYTES, facts),
+            iceberg_metadata: Named::new("iceberg_metadata", MAX_WEIGHT_BYTES, metadata),
+            manifest_lists: Named::new("iceberg_manifest_lists", MAX_WEIGHT_BYTES, list),
+            manifests: Named::new("iceberg_manifests", MAX_MANIFEST_BYTES, manifest),
+            deletes: Arc::new(DeleteCaches::default()),
         }
     }
 
@@ -136,18 +158,61 @@ impl Caches {
         self.facts.get(key, load).await
     }
 
+    /// Returns a version of an Iceberg table's metadata.
+    pub(crate) async fn iceberg_metadata(
+        &self,
+        key: FileKey,
+        load: impl Future<Output = Result<Arc<TableMetadata>>>,
+    ) -> Result<Arc<TableMetadata>> {
+        self.iceberg_metadata.get(key, load).await
+    }
+
+    /// Returns the manifest list of a snapshot. Such files never change, so the key is where it is.
+    pub(crate) async fn manifest_list(
+        &self,
+        key: String,
+        load: impl Future<Output = Result<Arc<ManifestList>>>,
+    ) -> Result<Arc<ManifestList>> {
+        self.manifest_lists.get(key, load).await
+    }
+
+    /// Returns a manifest. Such files never change, so the key is where it is.
+    pub(crate) async fn manifest(
+        &self,
+        key: String,
+        load: impl Future<Output = Result<Arc<ManifestBlock>>>,
+    ) -> Result<Arc<ManifestBlock>> {
+        self.manifests.get(key, load).await
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.table_schemas.clear();
+        self.file_schemas.clear();
+        self.facts.clear();
+        self.iceberg_metadata.clear();
+        self.manifest_lists.clear();
+        self.manifests.clear();
+        self.deletes.clear();
+    }
+
     /// Returns how each cache is doing. Counts of entries lag behind for a moment.
     pub(crate) fn usage(&self) -> Vec<CacheUsage> {
-        vec![self.table_schemas.usage(), self.file_schemas.usage(), self.facts.usage()]
+        let files = [self.table_schemas.usage(), self.file_schemas.usage(), self.facts.usage()];
+        let iceberg =
+            [self.iceberg_metadata.usage(), self.manifest_lists.usage(), self.manifests.usage()];
+        files.into_iter().chain(iceberg).chain(self.deletes.usage()).collect()
     }
 }
 
 /// A cache that counts what it does.
-struct Named<K, V> {
+pub(crate) struct Named<K, V> {
     name: &'static str,
+    max_weight_bytes: u64,
     cache: Cache<K, V>,
     n_hits: AtomicU64,
     n_misses: AtomicU64,
+    n_evictions: Arc<AtomicU64>,
 }
 
 impl<K, V> Named<K, V>
@@ -155,15 +220,37 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    fn new(name: &'static str, weight: impl Fn(&K, &V) -> usize + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(
+        name: &'static str,
+        max_weight_bytes: u64,
+        weight: impl Fn(&K, &V) -> usize + Send + Sync + 'static,
+    ) -> Self {
         let weigher = move |key: &K, value: &V| {
             u32::try_from(ENTRY_BYTES + size_of::<K>() + weight(key, value)).unwrap_or(u32::MAX)
         };
-        let cache = Cache::builder().max_capacity(MAX_WEIGHT_BYTES).weigher(weigher).build();
-        Self { name, cache, n_hits: AtomicU64::new(0), n_misses: AtomicU64::new(0) }
+        let n_evictions = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&n_evictions);
+        let count = move |_: Arc<K>, _: V, cause: RemovalCause| {
+            if cause == RemovalCause::Size {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let cache = Cache::builder()
+            .max_capacity(max_weight_bytes)
+            .weigher(weigher)
+            .eviction_listener(count)
+            .build();
+        let (n_hits, n_misses) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { name, max_weight_bytes, cache, n_hits, n_misses, n_evictions }
     }
 
-    async fn get(&self, key: K, load: impl Future<Output = Result<V>>) -> Result<V> {
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.cache.invalidate_all();
+    }
+
+    /// Returns a value, loaded when it is not there; others who want it meanwhile wait for the same load.
+    pub(crate) async fn get(&self, key: K, load: impl Future<Output = Result<V>>) -> Result<V> {
         let mut is_hit = true;
         let loaded = self
             .cache
@@ -183,14 +270,16 @@ where
         loaded.map_err(|error: Arc<Error>| Arc::unwrap_or_clone(error))
     }
 
-    fn usage(&self) -> CacheUsage {
+    /// Returns how the cache is doing.
+    pub(crate) fn usage(&self) -> CacheUsage {
         CacheUsage {
             name: self.name,
             n_entries: self.cache.entry_count(),
             weight_bytes: self.cache.weighted_size(),
-            max_weight_bytes: MAX_WEIGHT_BYTES,
+            max_weight_bytes: self.max_weight_bytes,
             n_hits: self.n_hits.load(Ordering::Relaxed),
             n_misses: self.n_misses.load(Ordering::Relaxed),
+            n_evictions: self.n_evictions.load(Ordering::Relaxed),
         }
     }
 }

@@ -77,6 +77,13 @@ impl TryFrom<&CreateExternalTable> for ExternalTable {
             nullable: field.is_nullable(),
         };
         let mut options: BTreeMap<String, String> = normalize_options(command.options.iter());
+        let format = FileKind::parse(&command.file_type)?;
+        if format == FileKind::Iceberg {
+            let has_columns = !command.schema.fields().is_empty();
+            if has_columns || !command.table_partition_cols.is_empty() || !options.is_empty() {
+                return unsupported("columns, partitions or options of an external Iceberg table");
+            }
+        }
         if command.file_type.eq_ignore_ascii_case("tsv") {
             options.entry("delimiter".to_owned()).or_insert_with(|| "\t".to_owned());
         }
@@ -84,7 +91,7 @@ impl TryFrom<&CreateExternalTable> for ExternalTable {
             schema: command.name.schema().unwrap_or(PUBLIC).to_owned(),
             name: command.name.table().to_owned(),
             location: location.clone(),
-            format: FileKind::parse(&command.file_type)?,
+            format,
             columns: command.schema.fields().iter().map(column).collect(),
             partition_columns: command.table_partition_cols.clone(),
             options,

@@ -5,6 +5,7 @@
 //! LAKE/zones.csv              public.zones      single file
 //! LAKE/nyc/trips/*.parquet    nyc.trips         folder that holds table folders: a schema
 //! LAKE/nyc/zones.csv          nyc.zones         single file in a schema
+//! LAKE/nyc/rides/metadata/    nyc.rides         folder with an Iceberg table's metadata
 //! ```
 //!
 //! A folder with data files only is listed as one table; `nyc.zones` then still finds `LAKE/nyc/zones.csv`. `CREATE SCHEMA
@@ -13,6 +14,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::{FileFlavor, FileKind, is_hidden, partition_of_folder};
+use crate::iceberg::{METADATA_FOLDER, is_metadata_file};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ListResult, ObjectMeta, ObjectStore};
@@ -46,11 +48,13 @@ struct Folder {
     /// Name and path of each ordinary folder.
     folders: Vec<(String, Path)>,
     partitions: Vec<Path>,
+    /// Whether it holds an Iceberg table. Then its other folders are the table's own.
+    is_iceberg: bool,
 }
 
 impl Folder {
     fn is_table(&self) -> bool {
-        !self.files.is_empty() || !self.partitions.is_empty()
+        self.is_iceberg || !self.files.is_empty() || !self.partitions.is_empty()
     }
 
     fn of_listing(path: Path, listing: ListResult) -> Self {
@@ -68,7 +72,7 @@ impl Folder {
                 None => {}
             }
         }
-        Self { path, files, folders, partitions }
+        Self { path, files, folders, partitions, is_iceberg: false }
     }
 }
 
@@ -121,6 +125,10 @@ impl Discovery {
     ) -> Result<Option<Found>> {
         let Some(child) = child_of(&parent, name) else { return Ok(None) };
         let (parent, child) = tokio::try_join!(self.open(parent), self.open(child))?;
+        // Files of an Iceberg table are no tables: read by themselves they would show deleted rows.
+        if parent.is_iceberg {
+            return Ok(None);
+        }
         let found = |path: &Path, is_folder, kind| Found {
             schema: schema.to_owned(),
             name: name.to_owned(),
@@ -228,7 +236,8 @@ impl Discovery {
         if name == PUBLIC || defined_schemas.contains(name) {
             return Ok(true);
         }
-        if !folder.partitions.is_empty() || RESERVED_SCHEMAS.contains(&name) {
+        let is_none = folder.is_iceberg || !folder.partitions.is_empty();
+        if is_none || RESERVED_SCHEMAS.contains(&name) {
             return Ok(false);
         }
         let opened = self.open_all(folder.folders.clone()).await?;
@@ -237,6 +246,9 @@ impl Discovery {
 
     /// The kind of the first data file, searched in the first partitions. `None` when there is no data.
     async fn kind_of(&self, folder: &Folder) -> Result<Option<FileKind>> {
+        if folder.is_iceberg {
+            return Ok(Some(FileKind::Iceberg));
+        }
         if let Some((_, flavor, _)) = folder.files.first() {
             return Ok(Some(flavor.kind));
         }
@@ -262,8 +274,22 @@ impl Discovery {
         stream::iter(opens).buffered(LIST_CONCURRENCY).try_collect().await
     }
 
-    /// Lists a folder. One that is missing, or that we may not enter (`lost+found`), holds nothing for us.
+    /// Lists a folder, and its metadata folder when it has one.
     async fn open(&self, path: Path) -> Result<Folder> {
+        let mut folder = self.list(path).await?;
+        let metadata = folder.folders.iter().find(|(name, _)| name == METADATA_FOLDER);
+        if let Some((_, metadata)) = metadata
+            && folder.path != self.root
+        {
+            let listing = self.store.list_with_delimiter(Some(metadata)).await?;
+            let names = listing.objects.iter().filter_map(|meta| meta.location.filename());
+            folder.is_iceberg = names.into_iter().any(is_metadata_file);
+        }
+        Ok(folder)
+    }
+
+    /// Lists a folder. One that is missing, or that we may not enter (`lost+found`), holds nothing for us.
+    async fn list(&self, path: Path) -> Result<Folder> {
         match self.store.list_with_delimiter(Some(&path)).await {
             Ok(listing) => Ok(Folder::of_listing(path, listing)),
             Err(error) if path != self.root && is_closed(&error) => {

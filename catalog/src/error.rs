@@ -3,6 +3,7 @@
 //! Errors are `Clone`, because one failed load is handed to every query that waited for it. Towards DataFusion they
 //! travel as [`DataFusionError::External`], with themselves as the source, so that the server can downcast them.
 
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use object_store::path::Path;
 use std::error::Error as StdError;
@@ -71,6 +72,14 @@ pub enum Error {
     LocationRefused {
         /// The location as given.
         location: String,
+    },
+    /// The table has no such branch, tag or snapshot, or had none at that time.
+    #[error("table \"{table}\" has no snapshot {wanted}")]
+    SnapshotNotFound {
+        /// The table.
+        table: String,
+        /// What was asked for, such as `"main"` or `as of 2024-05-01`.
+        wanted: String,
     },
     /// There is no data at the location.
     #[error("location \"{location}\" holds no data files")]
@@ -196,6 +205,12 @@ fn first_line(error: &DataFusionError) -> String {
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
         Self::Store(Arc::new(error))
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(error: ArrowError) -> Self {
+        DataFusionError::from(error).into()
     }
 }
 

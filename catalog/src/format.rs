@@ -29,6 +29,8 @@ pub enum FileKind {
     Csv,
     /// One JSON object a line.
     Json,
+    /// An Apache Iceberg table, whose metadata say which files are its data.
+    Iceberg,
 }
 
 impl FileKind {
@@ -41,6 +43,7 @@ impl FileKind {
             "parquet" => Ok(Self::Parquet),
             "csv" | "tsv" => Ok(Self::Csv),
             "json" | "ndjson" | "jsonl" => Ok(Self::Json),
+            "iceberg" => Ok(Self::Iceberg),
             _ => Err(Error::NotSupported { feature: format!("the file format \"{name}\"") }),
         }
     }
@@ -51,6 +54,7 @@ impl FileKind {
             Self::Parquet => "parquet",
             Self::Csv => "csv",
             Self::Json => "json",
+            Self::Iceberg => "iceberg",
         }
     }
 }
@@ -204,6 +208,9 @@ pub(crate) fn reader(
             table.json.compression = flavor.compression.variant();
             apply(&mut table, options)?;
             Ok(Arc::new(JsonFormat::default().with_options(table.json)))
+        }
+        FileKind::Iceberg => {
+            Err(Error::NotSupported { feature: "an Iceberg table inside another".to_owned() })
         }
     }
 }

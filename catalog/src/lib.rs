@@ -7,6 +7,7 @@
 //! registry ─> lake ─┬─> definitions   what statements defined, in LAKE/_saltlake
 //!                   ├─> discovery     what folders and files are there now
 //!                   ├─> view          asks the SQL planner, through a trait
+//!                   ├─> iceberg       tables with metadata: snapshots, manifests, deletes
 //!                   └─> table ─┬─> listing   files of one table, now
 //!                              ├─> schema    columns of files, merged
 //!                              ├─> pruning   files that cannot hold a wanted row
@@ -22,6 +23,7 @@ mod definitions;
 mod discovery;
 mod floats;
 mod format;
+mod iceberg;
 mod lake;
 mod listing;
 mod location;
@@ -40,6 +42,7 @@ pub use cache::CacheUsage;
 pub use definitions::{Column, ExternalTable, View};
 pub use error::{Error, Result};
 pub use format::FileKind;
+pub use iceberg::{IcebergCodec, one_snapshot};
 pub use lake::{Lake, LakeOptions, Relation, RelationKind};
 pub use scan_log::{ScanLog, TableScan};
 pub use table::LakeTable;

@@ -3,9 +3,12 @@
 //! Called by `Session` for EXPLAIN and EXPLAIN ANALYZE. DataFusion's own EXPLAIN would print the plan before it is cut
 //! into stages. Every wait for metrics of workers is bounded: a task that never ran never reports.
 
+mod joins;
+
 use crate::optimizer::PassLog;
 use crate::placement::{Placed, ScanSize, human_bytes, scan_size};
 use crate::settings::SaltlakeOptions;
+use crate::skew::decide::JoinDecision;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::{Metric, MetricsSet};
@@ -73,9 +76,21 @@ pub struct Pruning {
     pub note: Option<String>,
 }
 
+/// What planning has to say besides the plan.
+#[derive(Debug, Clone, Copy)]
+pub struct Notes<'a> {
+    /// What was left out of the scans.
+    pub scans: &'a [Pruning],
+    /// What was decided for the joins.
+    pub joins: &'a [JoinDecision],
+    /// What ran.
+    pub passes: &'a PassLog,
+}
+
 /// Renders EXPLAIN, one string a line. `verbose` adds each table's scan and the passes with their times.
-pub fn explain(placed: &Placed, scans: &[Pruning], passes: &PassLog, verbose: bool) -> Vec<String> {
-    let mut lines = header(placed, scans, passes, verbose);
+pub fn explain(placed: &Placed, notes: Notes<'_>, verbose: bool) -> Vec<String> {
+    let Notes { passes, .. } = notes;
+    let mut lines = header(placed, notes, verbose);
     lines.extend(tree_lines(&display_plan_ascii(placed.plan.as_ref(), false)));
     if verbose {
         lines.extend(pass_lines(passes));
@@ -86,14 +101,14 @@ pub fn explain(placed: &Placed, scans: &[Pruning], passes: &PassLog, verbose: bo
 /// Renders EXPLAIN ANALYZE of a plan that has run to its end, one string a line.
 pub async fn explain_analyze(
     placed: &Placed,
-    scans: &[Pruning],
-    passes: &PassLog,
+    notes: Notes<'_>,
     options: &SaltlakeOptions,
     n_rows: usize,
     elapsed: Duration,
     verbose: bool,
 ) -> Vec<String> {
-    let mut lines = header(placed, scans, passes, verbose);
+    let Notes { passes, .. } = notes;
+    let mut lines = header(placed, notes, verbose);
     lines.push(format!("Planning: {:.3} s", passes.total().as_secs_f64()));
     lines.push(format!("Execution: {:.3} s, {n_rows} rows", elapsed.as_secs_f64()));
     let wait = Duration::from_secs(options.metrics_timeout_seconds as u64);
@@ -120,8 +135,9 @@ pub async fn explain_analyze(
     lines
 }
 
-/// Placement, scan size, pruning, and counts of stages and exchanges.
-fn header(placed: &Placed, scans: &[Pruning], passes: &PassLog, verbose: bool) -> Vec<String> {
+/// Placement, scan size, pruning, counts of stages and exchanges, and the joins.
+fn header(placed: &Placed, notes: Notes<'_>, verbose: bool) -> Vec<String> {
+    let Notes { scans, joins, passes } = notes;
     let size = scan_size(&placed.plan);
     let mut lines = vec![format!("Placement: {}", placed.placement)];
     lines.extend(scan_line(size, scans));
@@ -136,6 +152,7 @@ fn header(placed: &Placed, scans: &[Pruning], passes: &PassLog, verbose: bool) -
             counts.stages, counts.tasks, counts.shuffles, counts.broadcasts, counts.gathers
         ));
     }
+    lines.extend(joins::join_lines(joins));
     lines
 }
 

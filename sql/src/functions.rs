@@ -2,9 +2,13 @@
 //!
 //! Registered by both roles, so that a plan finds them wherever it runs.
 
+pub mod checked;
+pub mod interval;
 mod required;
+pub mod rounding;
 mod timezone;
 
+use crate::exec::bucket::Bucket;
 use datafusion::logical_expr::ScalarUDF;
 use std::sync::Arc;
 
@@ -15,5 +19,13 @@ pub fn required() -> Arc<ScalarUDF> {
 
 /// Returns the functions to register.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
-    vec![required(), Arc::new(ScalarUDF::from(timezone::Timezone::default()))]
+    let mut all = checked::all();
+    all.extend(interval::all());
+    all.extend([
+        rounding::round(),
+        required(),
+        Arc::new(ScalarUDF::from(timezone::Timezone::default())),
+        Arc::new(ScalarUDF::from(Bucket::default())),
+    ]);
+    all
 }

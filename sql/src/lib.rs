@@ -5,19 +5,25 @@
 //! 3. [`placement`] decides where the plan runs and cuts it into stages.
 //! 4. [`explain`] shows the plan that really runs, and after a run what each stage and task did.
 //!
-//! `exec` holds operators that the engine has not, [`functions`] holds what PostgreSQL's functions have and the engine's have not, [`obstacle`] says what must not be
+//! [`names`] knows what PostgreSQL calls the columns of a result.
+//! Skewed joins are decided in [`skew`], salted by a pass of the optimizer, and run by [`exec`]; [`codec`] is the wire form.
+//! [`functions`] holds what PostgreSQL's functions have and the engine's have not, [`obstacle`] says what must not be
 //! cut into stages, [`settings`] declares every `SET saltlake.*` option once.
 //! This crate never opens a socket and never reads a catalog; it works on DataFusion's plans.
 
+pub mod codec;
 pub mod error;
-mod exec;
+pub mod exec;
 pub mod explain;
 pub mod functions;
+pub mod names;
 pub mod obstacle;
 pub mod optimizer;
 pub mod parse;
 pub mod placement;
 mod rewrite;
 pub mod settings;
+pub mod skew;
+mod time_travel;
 
 pub use error::Error;

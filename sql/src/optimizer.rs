@@ -7,15 +7,20 @@
 //! placement and the cut into stages follow in [`crate::placement`].
 //! Limit: rules that a runnable plan depends on cannot be switched off (see [`REQUIRED`]).
 
+mod checked_arithmetic;
 mod count_duplicates;
 mod exact_in;
+mod float_filters;
 mod join_modes;
 mod join_order;
+mod rounding_casts;
+pub mod salt_join;
 mod share_subplans;
 pub(crate) mod window_sorts;
 mod yielding_joins;
 
 use crate::settings::SaltlakeOptions;
+use checked_arithmetic::CheckedArithmetic;
 use count_duplicates::CountDuplicates;
 use datafusion::common::Result;
 use datafusion::config::ConfigOptions;
@@ -26,16 +31,23 @@ use datafusion::physical_optimizer::{PhysicalOptimizerContext, PhysicalOptimizer
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use exact_in::ExactIn;
+use float_filters::FloatFilters;
 use join_modes::JoinModes;
 use join_order::{JoinSize, Ordered};
+use rounding_casts::RoundingCasts;
 use share_subplans::{SharedPlanner, Sharing};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use yielding_joins::YieldingJoins;
 
-/// Physical rules without which a plan is not runnable, or not checked to be.
-const REQUIRED: [&str; 4] =
-    ["EnforceDistribution", "EnforceSorting", "EnsureRequirements", "SanityCheckPlan"];
+/// Physical rules without which a plan is not runnable, not checked to be, or loses rows.
+const REQUIRED: [&str; 5] = [
+    "EnforceDistribution",
+    "EnforceSorting",
+    "EnsureRequirements",
+    "SanityCheckPlan",
+    "float_filters",
+];
 
 /// Which part of the pipeline a pass belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,11 +89,12 @@ impl PassLog {
 
     /// Adds a line that EXPLAIN prints: what a pass decided.
     pub fn note(&self, line: String) {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        // A plan made anew for the workers says the same again.
-        if !notes.contains(&line) {
-            notes.push(line);
-        }
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    /// Forgets what passes decided, because the plan is made anew.
+    pub fn forget_notes(&self) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Returns what passes decided, in order.
@@ -105,6 +118,8 @@ pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     rules.push(Arc::new(ExactIn));
     rules.push(Arc::new(CountDuplicates));
+    rules.push(Arc::new(CheckedArithmetic));
+    rules.push(Arc::new(RoundingCasts));
     rules
 }
 
@@ -198,10 +213,6 @@ fn orders_joins(options: &ConfigOptions) -> bool {
         && !is_disabled(options, join_order::NAME)
 }
 
-fn is_disabled(options: &ConfigOptions, pass: &str) -> bool {
-    disabled_passes(options).iter().any(|name| name == pass)
-}
-
 /// Where a physical plan is going to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
@@ -228,6 +239,7 @@ pub async fn plan_physical(
         rules.push(Arc::new(JoinModes { sizes: Arc::clone(sizes) }));
     }
     rules.extend(state.physical_optimizers().iter().cloned());
+    rules.push(Arc::new(FloatFilters));
     rules.push(Arc::new(YieldingJoins));
     let rules = rules
         .into_iter()
@@ -251,6 +263,11 @@ pub async fn plan_physical(
     let rules_took = log.total().saturating_sub(before);
     log.record(Part::Physical, "create_physical_plan", start.elapsed().saturating_sub(rules_took));
     Ok(physical)
+}
+
+/// Returns whether `saltlake.disabled_passes` names a pass.
+pub fn is_disabled(options: &ConfigOptions, pass: &str) -> bool {
+    disabled_passes(options).iter().any(|name| name == pass)
 }
 
 /// Names in `saltlake.disabled_passes`.

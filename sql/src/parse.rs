@@ -4,8 +4,14 @@
 //! then (on a large stack) expression depth and node count, because a flat chain such as `1+1+…` parses without
 //! recursion into a tree thousands deep and would overflow the stack of whoever walks it next.
 
+mod postgres;
+
+pub use postgres::{CopyOut, CopyValue, is_move};
+
 use crate::error::Error;
+use crate::names::OutputNames;
 use crate::rewrite::Rewrite;
+use crate::time_travel;
 use datafusion::common::DataFusionError;
 use datafusion::config::Dialect;
 use datafusion::sql::parser::{
@@ -16,7 +22,6 @@ use datafusion::sql::sqlparser::ast::{
     ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::{self, PostgreSqlDialect, dialect_from_str};
-use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use std::ops::ControlFlow;
@@ -55,6 +60,18 @@ pub struct Statement {
     pub ast: Ast,
     /// The text it came in: the whole message, so that positions fit.
     pub sql: String,
+    /// Set for `COPY … TO STDOUT`: `ast` is the query, and its rows leave as these options say.
+    pub copy: Option<CopyOut>,
+    /// What the columns of its result are called.
+    pub names: OutputNames,
+}
+
+impl Statement {
+    /// Makes a statement of a part of another one: of the query of a cursor, say.
+    pub fn new(ast: Ast, sql: String) -> Self {
+        let names = OutputNames::of(&ast);
+        Self { ast, sql, copy: None, names }
+    }
 }
 
 /// Returns the statements of a text, in order; an empty text gives an empty list.
@@ -85,18 +102,20 @@ pub fn parse_as(dialect: Dialect, sql: &str, limits: Limits) -> Result<Vec<State
 
 fn parse_measured(dialect: Dialect, sql: &str, limits: Limits) -> Result<Vec<Statement>, Error> {
     let dialect = dialect_from_str(dialect).unwrap_or_else(|| Box::new(PostgreSqlDialect {}));
-    let asts = DFParserBuilder::new(sql)
+    let spelled = time_travel::spell(sql, dialect.as_ref());
+    let asts = DFParserBuilder::new(spelled.as_deref().unwrap_or(sql))
         .with_dialect(dialect.as_ref())
         .with_recursion_limit(PARSER_RECURSION_LIMIT)
         .build()
-        .and_then(|mut parser| parse_statements(&mut parser))
+        .and_then(|mut parser| parse_statements(&mut parser, dialect.as_ref()))
         .map_err(syntax_error)?;
     let mut statements = Vec::with_capacity(asts.len());
-    for mut ast in asts {
+    for (mut ast, copy) in asts {
         measure(&ast, limits)?;
+        let names = OutputNames::of(&ast);
         let _: ControlFlow<()> = visit_mut(&mut ast, &mut PlainNumbers);
         rewrite(&mut ast, dialect.as_ref(), limits)?;
-        statements.push(Statement { ast, sql: sql.to_string() });
+        statements.push(Statement { ast, sql: sql.to_string(), copy, names });
     }
     Ok(statements)
 }
@@ -109,18 +128,20 @@ fn rewrite(ast: &mut Ast, dialect: &dyn dialect::Dialect, limits: Limits) -> Res
     }
 }
 
-fn parse_statements(parser: &mut DFParser<'_>) -> Result<Vec<Ast>, DataFusionError> {
+/// A statement, and the options of a `COPY … TO STDOUT`.
+type Parsed = (Ast, Option<CopyOut>);
+
+fn parse_statements(
+    parser: &mut DFParser<'_>,
+    dialect: &dyn dialect::Dialect,
+) -> Result<Vec<Parsed>, DataFusionError> {
     let mut statements = vec![];
     loop {
         while parser.parser.consume_token(&Token::SemiColon) {}
         if parser.parser.peek_token().token == Token::EOF {
             return Ok(statements);
         }
-        let statement = match postgres_copy(parser)? {
-            Some(statement) => statement,
-            None => parser.parse_statement()?,
-        };
-        statements.push(statement);
+        statements.push(parse_one(parser, dialect)?);
         let next = parser.parser.peek_token();
         if !matches!(next.token, Token::SemiColon | Token::EOF) {
             let expected = parser.parser.expected::<()>("end of statement", next);
@@ -132,15 +153,41 @@ fn parse_statements(parser: &mut DFParser<'_>) -> Result<Vec<Ast>, DataFusionErr
     }
 }
 
+fn parse_one(
+    parser: &mut DFParser<'_>,
+    dialect: &dyn dialect::Dialect,
+) -> Result<Parsed, DataFusionError> {
+    let failed = |error| DataFusionError::SQL(Box::new(error), None);
+    let word = match &parser.parser.peek_token_ref().token {
+        Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_lowercase(),
+        _ => String::new(),
+    };
+    let ast = match word.as_str() {
+        "copy" => match postgres::copy_out(&mut parser.parser, dialect).map_err(failed)? {
+            Some((query, copy)) => {
+                let query = SqlStatement::Query(Box::new(query));
+                return Ok((Ast::Statement(Box::new(query)), Some(copy)));
+            }
+            None => postgres_copy(parser)?,
+        },
+        "fetch" | "move" => {
+            let fetch = postgres::fetch(&mut parser.parser).map_err(failed)?;
+            Some(Ast::Statement(Box::new(fetch)))
+        }
+        "abort" => {
+            let abort = postgres::abort(&mut parser.parser).map_err(failed)?;
+            Some(Ast::Statement(Box::new(abort)))
+        }
+        _ => None,
+    };
+    match ast {
+        Some(ast) => Ok((ast, None)),
+        None => Ok((parser.parse_statement()?, None)),
+    }
+}
+
 /// Parses PostgreSQL's `COPY … (FORMAT csv, HEADER)`; DataFusion's own form of COPY is left to its parser.
 fn postgres_copy(parser: &mut DFParser<'_>) -> Result<Option<Ast>, DataFusionError> {
-    let is_copy = matches!(
-        parser.parser.peek_token().token,
-        Token::Word(word) if word.keyword == Keyword::COPY
-    );
-    if !is_copy {
-        return Ok(None);
-    }
     let copy = parser.parser.maybe_parse(|parser| {
         let statement = parser.parse_statement()?;
         match parser.peek_token().token {
@@ -396,8 +443,8 @@ mod tests {
         let postgres = copy("COPY (SELECT 1) TO 'x.csv' (FORMAT csv, HEADER true)");
         assert_eq!(ours, postgres);
         assert_eq!(copy("COPY t TO 'x.parquet';").stored_as, None);
-        let to_client = parse("COPY t TO STDOUT", Limits::default()).unwrap().remove(0).ast;
-        assert!(matches!(to_client, Ast::Statement(_)));
+        let to_client = parse("COPY t TO STDOUT", Limits::default()).unwrap().remove(0);
+        assert!(matches!(to_client.ast, Ast::Statement(_)) && to_client.copy.is_some());
     }
 
     #[test]

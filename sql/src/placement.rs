@@ -4,6 +4,7 @@
 //! `saltlake.distribution_min_bytes` of scanned files the plan stays on the coordinator. The cut itself is
 //! datafusion-distributed's; we hand it the finished plan, so every pass before it leaves a plan one process can run.
 
+use crate::optimizer::salt_join::settle;
 use crate::optimizer::window_sorts::name_partition_columns;
 use crate::optimizer::{Part, PassLog};
 use crate::settings::{Distribution, SaltlakeOptions};
@@ -121,6 +122,28 @@ fn share_of_columns(scan: &FileScanConfig) -> f64 {
     if total == 0 { 1.0 } else { read as f64 / total as f64 }
 }
 
+/// Returns how many tasks the largest stage of a plan will have on `n_workers` workers.
+pub fn stage_tasks(
+    plan: &Arc<dyn ExecutionPlan>,
+    options: &SaltlakeOptions,
+    n_threads: usize,
+    n_workers: usize,
+) -> usize {
+    if options.distribution == Distribution::Always {
+        return n_workers.max(1);
+    }
+    let mut n_tasks = 1;
+    let _ = plan.apply(|node| {
+        if node.children().is_empty() {
+            let bytes = scan_size(node).file_bytes as usize;
+            let n_partitions = bytes.div_ceil(options.bytes_per_partition.max(1));
+            n_tasks = n_tasks.max(n_partitions.div_ceil(n_threads.max(1)));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    n_tasks.min(n_workers.max(1))
+}
+
 /// Returns whether a plan holds a node of this name.
 pub fn contains(plan: &Arc<dyn ExecutionPlan>, name: &str) -> bool {
     plan.exists(|node| Ok(node.name() == name)).unwrap_or_default()
@@ -179,7 +202,7 @@ pub async fn place(
     let plan = name_partition_columns(plan)?;
     log.record(Part::Place, "name_partition_columns", start.elapsed());
     let start = Instant::now();
-    let cut = cut_into_stages(state, Arc::clone(&plan)).await;
+    let cut = cut_into_stages(state, Arc::clone(&plan)).await.and_then(settle);
     log.record(Part::Place, "distribute", start.elapsed());
     let plan = match cut {
         Ok(cut) => cut,

@@ -12,11 +12,18 @@
 //!                       name that no column of x can have
 //! x <> ALL (q)          x NOT IN (q)
 //! x < ALL (q)           NOT (… ANY …) of the opposite
+//! x = ANY (ARRAY[…])    x IN (…)
+//! x <> ALL (ARRAY[…])   x NOT IN (…)
+//! x LIKE y ESCAPE '/'   x LIKE y, with the usual backslash in y
+//! mod(x, y), sign(x)    (x) % (y), signum(x)
+//! FETCH FIRST n ROWS    LIMIT n
+//! INTERVAL '1 day 2:03' INTERVAL '1 day 2 hours 03 minutes'
 //! ```
 
 use crate::parse::PARSER_RECURSION_LIMIT;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CharacterLength, DataType, Expr, Query, VisitorMut,
+    BinaryOperator, CharacterLength, DataType, Expr, Fetch, Function, FunctionArguments,
+    LimitClause, ObjectNamePart, Query, Value, ValueWithSpan, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -36,8 +43,24 @@ pub(crate) struct Rewrite<'a> {
 impl VisitorMut for Rewrite<'_> {
     type Break = ParserError;
 
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<ParserError> {
+        fetch_is_limit(query);
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<ParserError> {
+        if let Expr::Interval(interval) = expr {
+            spell_clock(&mut interval.value);
+            return ControlFlow::Continue(());
+        }
         let spelled = match expr {
+            Expr::Function(function) => spelled_function(function),
+            Expr::Like { negated, expr, pattern, escape_char: Some(escape), .. } => {
+                escaped(expr, *negated, "LIKE", pattern, escape)
+            }
+            Expr::ILike { negated, expr, pattern, escape_char: Some(escape), .. } => {
+                escaped(expr, *negated, "ILIKE", pattern, escape)
+            }
             Expr::Cast { expr: text, data_type, .. } => short_text(text, data_type),
             Expr::AtTimeZone { timestamp, time_zone } => {
                 Some(format!("timezone({time_zone}, {timestamp})"))
@@ -46,10 +69,12 @@ impl VisitorMut for Rewrite<'_> {
                 Expr::Subquery(query) if *compare_op != BinaryOperator::Eq => {
                     Some(any(&format!("({left}) {compare_op} {QUERY}.{VALUE}"), query))
                 }
+                right if *compare_op == BinaryOperator::Eq => in_list(left, false, right),
                 _ => None,
             },
             Expr::AllOp { left, compare_op, right } => match right.as_ref() {
                 Expr::Subquery(query) => Some(all(left, compare_op, query)),
+                right if *compare_op == BinaryOperator::NotEq => in_list(left, true, right),
                 _ => None,
             },
             _ => None,
@@ -67,6 +92,103 @@ impl VisitorMut for Rewrite<'_> {
             Err(error) => ControlFlow::Break(error),
         }
     }
+}
+
+/// Spells a comparison with the elements of an array that is written out; an empty one is left to the planner.
+fn in_list(left: &Expr, negated: bool, array: &Expr) -> Option<String> {
+    let array = match array {
+        Expr::Nested(inner) => inner.as_ref(),
+        array => array,
+    };
+    let Expr::Array(array) = array else { return None };
+    let elements: Vec<_> = array.elem.iter().map(ToString::to_string).collect();
+    let not = if negated { "NOT " } else { "" };
+    (!elements.is_empty()).then(|| format!("(({left}) {not}IN ({}))", elements.join(", ")))
+}
+
+/// Spells a pattern whose escape is not the backslash: backslashes are doubled, doubled escapes are the character
+/// itself, other escapes become backslashes.
+fn escaped(
+    text: &Expr,
+    negated: bool,
+    operator: &str,
+    pattern: &Expr,
+    escape: &ValueWithSpan,
+) -> Option<String> {
+    let Value::SingleQuotedString(escape) = &escape.value else { return None };
+    let not = if negated { "NOT " } else { "" };
+    let doubled = format!("replace({pattern}, '\\', '\\\\')");
+    let mut characters = escape.chars();
+    let pattern = match (characters.next(), characters.next()) {
+        (None, _) => doubled,
+        (Some('\\'), _) | (_, Some(_)) => return None,
+        (Some(escape), None) => {
+            let escape = escape.to_string().replace('\'', "''");
+            format!(
+                "replace(replace(replace({doubled}, '{escape}{escape}', chr(1)), '{escape}', '\\'), \
+                 chr(1), '{escape}')"
+            )
+        }
+    };
+    Some(format!("(({text}) {not}{operator} {pattern})"))
+}
+
+/// Turns `FETCH FIRST n ROWS ONLY` into `LIMIT n`; `WITH TIES` and `PERCENT` are left for the planner to refuse.
+fn fetch_is_limit(query: &mut Query) {
+    let Some(Fetch { with_ties: false, percent: false, quantity }) = &query.fetch else { return };
+    let one = || Expr::Value(Value::Number("1".to_string(), false).into());
+    let n_rows = quantity.clone().unwrap_or_else(one);
+    match &mut query.limit_clause {
+        None => {
+            query.limit_clause = Some(LimitClause::LimitOffset {
+                limit: Some(n_rows),
+                offset: None,
+                limit_by: vec![],
+            });
+        }
+        Some(LimitClause::LimitOffset { limit: limit @ None, .. }) => *limit = Some(n_rows),
+        Some(_) => return,
+    }
+    query.fetch = None;
+}
+
+/// Spells a function the engine knows under another name; `None` for all others.
+fn spelled_function(function: &Function) -> Option<String> {
+    let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match (name.value.to_ascii_lowercase().as_str(), list.args.as_slice()) {
+        ("mod", [left, right]) => Some(format!("(({left}) % ({right}))")),
+        ("sign", [value]) => Some(format!("signum({value})")),
+        _ => None,
+    }
+}
+
+/// Spells the clock at the end of an interval, `1 day 02:03:04.5`, in units.
+fn spell_clock(interval: &mut Expr) {
+    let Expr::Value(value) = interval else { return };
+    let Value::SingleQuotedString(text) = &mut value.value else { return };
+    let trimmed = text.trim_end();
+    let start = trimmed.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+    let (rest, clock) = trimmed.split_at(start);
+    let (sign, digits) = match clock.strip_prefix(['-', '+']) {
+        Some(digits) if clock.starts_with('-') => ("-", digits),
+        Some(digits) => ("", digits),
+        None => ("", clock),
+    };
+    let parts: Vec<_> = digits.split(':').collect();
+    let is_number = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    let spelled = match parts.as_slice() {
+        [hours, minutes] if is_number(hours) && is_number(minutes) => {
+            format!("{rest}{sign}{hours} hours {sign}{minutes} minutes")
+        }
+        [hours, minutes, seconds]
+            if is_number(hours) && is_number(minutes) && seconds.parse::<f64>().is_ok() =>
+        {
+            format!("{rest}{sign}{hours} hours {sign}{minutes} minutes {sign}{seconds} seconds")
+        }
+        _ => return,
+    };
+    *text = spelled;
 }
 
 /// Spells a cast to a text type with a length; `None` for other types.
@@ -116,6 +238,17 @@ mod tests {
             ("t AT TIME ZONE 'UTC'", "timezone('UTC', t)"),
             ("a <> ALL (SELECT b FROM q)", "((a) NOT IN (SELECT b FROM q))"),
             ("a = ANY (SELECT b FROM q)", "a = ANY(SELECT b FROM q)"),
+            ("a = ANY (ARRAY[1, b]), a <> ALL (ARRAY[1])", "((a) IN (1, b)), ((a) NOT IN (1))"),
+            (
+                "a LIKE b ESCAPE '/'",
+                r"((a) LIKE replace(replace(replace(replace(b, '\', '\\'), '//', chr(1)), '/', '\'), chr(1), '/'))",
+            ),
+            ("mod(a, b + 1), sign(c)", "((a) % (b + 1)), signum(c)"),
+            ("a FROM t OFFSET 1 FETCH FIRST ROW ONLY", "a FROM t LIMIT 1 OFFSET 1"),
+            (
+                "INTERVAL '1 day -02:03:04.5'",
+                "INTERVAL '1 day -02 hours -03 minutes -04.5 seconds'",
+            ),
         ] {
             let ast = parse(&format!("SELECT {sql}"), Limits::default()).unwrap().remove(0).ast;
             assert_eq!(ast.to_string(), format!("SELECT {expected}"));

@@ -5,6 +5,7 @@
 use super::run::{batch_rows, text_rows};
 use super::session::{Outcome, Session};
 use super::temporary::{name_to_create, own_name, reads_temporary};
+use super::transaction::Scope;
 use crate::error::{Error, Result};
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -12,8 +13,8 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::{ResetStatement, Statement as Ast};
 use datafusion::sql::sqlparser::ast::{
-    CreateView, DiscardObject, Expr, Ident, ObjectName, ObjectType, Reset, SchemaName, Set,
-    Statement as Sql, UnaryOperator, Value,
+    ContextModifier, CreateView, DiscardObject, Expr, Function, FunctionArguments, Ident,
+    ObjectName, ObjectType, Reset, SchemaName, Set, Statement as Sql, UnaryOperator, Value,
 };
 use saltlake_catalog::{ExternalTable, RelationKind};
 use saltlake_sql::parse::Statement;
@@ -83,6 +84,7 @@ impl Session {
                 done("RESET")
             }
             Sql::ShowVariable { variable } => self.show(&show_name(variable)),
+            Sql::Call(call) => self.call(call),
             Sql::StartTransaction { .. } => done("BEGIN"),
             Sql::Commit { .. } => done("COMMIT"),
             Sql::Rollback { savepoint: None, .. } => done("ROLLBACK"),
@@ -111,6 +113,12 @@ impl Session {
     }
 
     fn set(&self, set: &Set) -> Result<Outcome> {
+        let is_local = match set {
+            Set::SingleAssignment { scope, .. } => *scope == Some(ContextModifier::Local),
+            Set::SetTimeZone { local, .. } => *local,
+            _ => false,
+        };
+        let scope = if is_local { Scope::Transaction } else { Scope::Session };
         let pairs = match set {
             Set::SingleAssignment { variable, values, .. } => {
                 let values: Vec<_> = values.iter().map(value_text).collect();
@@ -126,10 +134,10 @@ impl Session {
         };
         for (name, value) in pairs {
             match value.eq_ignore_ascii_case("default") {
-                true => self.reset(&name)?,
-                false => {
-                    self.change(|settings, options, _| settings.set(options, &name, &value))?
-                }
+                true => self.change_within(scope, |settings, options, start| {
+                    settings.reset(options, start, &name)
+                })?,
+                false => self.set_setting(&name, &value, scope)?,
             }
         }
         done("SET")
@@ -195,11 +203,13 @@ impl Session {
         if view.materialized {
             return not_supported("a materialized view");
         }
+        let mut query = view.query.clone();
+        saltlake_sql::names::name_columns(&mut query);
         let sql = match view.columns.as_slice() {
-            [] => view.query.to_string(),
+            [] => query.to_string(),
             columns => {
                 let names: Vec<_> = columns.iter().map(|column| column.name.to_string()).collect();
-                format!("SELECT * FROM ({}) AS v ({})", view.query, names.join(", "))
+                format!("SELECT * FROM ({query}) AS v ({})", names.join(", "))
             }
         };
         // A view that cannot be planned now would only fail later, far from its cause.
@@ -242,6 +252,17 @@ impl Session {
             }
         }
         done(&format!("DROP {object}"))
+    }
+
+    /// Runs a procedure: there is one, and it takes nothing.
+    fn call(&self, call: &Function) -> Result<Outcome> {
+        let has_arguments =
+            matches!(&call.args, FunctionArguments::List(list) if !list.args.is_empty());
+        if parts(&call.name)? != ["system", "flush_metadata_cache"] || has_arguments {
+            return not_supported(format!("CALL {call}"));
+        }
+        self.coordinator.lake.flush_caches();
+        done("CALL")
     }
 
     /// Drops a temporary relation; returns whether the name is one's.

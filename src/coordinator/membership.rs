@@ -95,6 +95,13 @@ impl Members {
         urls
     }
 
+    /// Returns the threads of all workers that take tasks.
+    pub fn n_threads(&self) -> usize {
+        let takes_tasks = |member: &Member| self.is_live(member) && !member.heartbeat.draining;
+        let members = self.workers.iter().filter(|member| takes_tasks(member));
+        members.map(|member| member.heartbeat.n_threads).sum::<usize>().max(1)
+    }
+
     /// Returns all workers that were heard of lately, draining ones too, with whether they live.
     pub fn list(&self) -> Vec<(Member, &'static str)> {
         self.forget_silent();

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! session ─┬─> command     SET, SHOW, DDL, transactions
-//!          ├─> run         plan, place, execute, retry, cancel ──> planning, threads, query, membership
+//!          ├─> run         plan, place, execute, retry, cancel ──> planning, threads, query, membership, key_profiles
 //!          ├─> copy        COPY … TO: staged, then renamed
 //!          ├─> temporary   tables and views of this session alone
 //!          └─> names       the catalog a session sees ──> system_tables
@@ -13,6 +13,8 @@
 
 mod command;
 mod copy;
+mod join_log;
+mod key_profiles;
 pub mod membership;
 mod names;
 mod planning;
@@ -23,8 +25,11 @@ mod settings;
 mod system_tables;
 mod temporary;
 mod threads;
+mod transaction;
 
-pub use session::{Outcome, Prepared, Rows, Session, SessionOptions};
+pub use session::{Outcome, Prepared, Rows, Session, SessionInfo, SessionOptions};
+pub use settings::Shown;
+pub use transaction::{Scope, Step};
 
 use crate::cluster::Channels;
 use crate::config::Config;
@@ -36,10 +41,13 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion_distributed::{DistributedExt, SessionStateBuilderExt};
+use join_log::JoinLog;
+use key_profiles::ProfileCache;
 use membership::Members;
 use planning::PlanningPool;
 use query::{Queries, QueryInfo};
 use saltlake_catalog::{Lake, LakeOptions, ViewPlanner};
+use saltlake_sql::codec::Codec;
 use saltlake_sql::parse::Limits;
 use saltlake_sql::settings::SaltlakeOptions;
 use saltlake_sql::{optimizer, placement};
@@ -83,6 +91,8 @@ pub struct Coordinator {
     start_settings: Vec<(String, String)>,
     members: Arc<Members>,
     channels: Channels,
+    key_profiles: ProfileCache,
+    join_log: Arc<JoinLog>,
     queries: Arc<Queries>,
     planning: PlanningPool,
     threads: QueryThreads,
@@ -111,6 +121,8 @@ impl Coordinator {
             SessionConfig::new().with_default_catalog_and_schema(CATALOG, names::PATH_SCHEMA);
         engine::apply_planning_options(&mut session_config, settings.thread_count());
         session_config.set_distributed_option_extension(SaltlakeOptions::default());
+        session_config.set_distributed_user_codec(Codec);
+        session_config.set_distributed_user_codec(lake.iceberg_codec());
         let builder = SessionStateBuilder::new()
             .with_config(session_config)
             .with_runtime_env(runtime)
@@ -145,6 +157,8 @@ impl Coordinator {
             start_settings: start_settings(config),
             members,
             channels: Channels::new(*settings.worker_connect_timeout),
+            key_profiles: ProfileCache::default(),
+            join_log: Arc::default(),
             queries: Arc::new(Queries::default()),
             planning: PlanningPool::start(
                 settings.planning_threads,
@@ -187,13 +201,26 @@ impl Coordinator {
 
     /// Cancels what a session runs, as a PostgreSQL cancel request does. Returns whether the key fitted a session.
     pub fn cancel_session(&self, session_pid: i32, secret: i32) -> bool {
-        // Upgraded outside the map's lock: dropping the last handle takes that lock again.
-        let session = self.sessions.get(&session_pid).map(|entry| entry.value().clone());
-        let session = session.and_then(|weak| weak.upgrade());
-        session
+        self.session(session_pid)
             .filter(|session| session.secret() == secret)
             .map(|session| session.cancel())
             .is_some()
+    }
+
+    /// Returns an open session. Upgraded outside the map's lock: dropping the last handle takes that lock again.
+    fn session(&self, pid: i32) -> Option<Arc<Session>> {
+        let session = self.sessions.get(&pid).map(|entry| entry.value().clone());
+        session.and_then(|weak| weak.upgrade())
+    }
+
+    /// Returns all open sessions and what they do, by pid.
+    fn activity(&self) -> Vec<SessionInfo> {
+        let pids: Vec<_> = self.sessions.iter().map(|entry| *entry.key()).collect();
+        let queries = self.queries.list();
+        let sessions = pids.into_iter().filter_map(|pid| self.session(pid));
+        let mut all: Vec<_> = sessions.map(|session| session.info(&queries)).collect();
+        all.sort_by_key(|info| info.pid);
+        all
     }
 
     /// Cancels one query by its id. Returns whether it was running.

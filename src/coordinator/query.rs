@@ -37,6 +37,11 @@ pub enum QueryState {
 }
 
 impl QueryState {
+    /// Returns whether nothing more happens.
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Finished | Self::Failed | Self::Cancelled)
+    }
+
     /// Returns the state's name in `system.queries` and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -226,7 +231,7 @@ impl Query {
 
     fn end(&self, state: QueryState, error: Option<String>) {
         let mut info = self.info.lock();
-        if matches!(info.state, QueryState::Finished | QueryState::Failed | QueryState::Cancelled) {
+        if info.state.has_ended() {
             return;
         }
         info.state = state;

@@ -3,34 +3,40 @@
 //! Called by `Session`. A query that lost a worker before its first row reached the client is planned again on the
 //! workers that live; later it fails, because rows cannot be taken back.
 
+use super::key_profiles::SampledProfiles;
 use super::query::{NewQuery, Query};
-use super::session::{Outcome, Rows, Session};
+use super::session::{Deadline, Outcome, Rows, Session};
 use super::threads::Batches;
 use super::{Coordinator, EXCHANGE_BUFFER_BYTES, Role, temporary};
 use crate::error::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::ipc::CompressionType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SessionState, TaskContext};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::{ExplainStatement, Statement as Ast};
 use datafusion_distributed::{DistributedExt, WorkerResolver};
 use futures::{FutureExt, stream};
-use saltlake_catalog::{ScanLog, TableScan};
-use saltlake_sql::explain::{self, Pruning};
+use saltlake_catalog::{ScanLog, TableScan, one_snapshot};
+use saltlake_sql::explain::{self, Notes, Pruning};
 use saltlake_sql::obstacle::obstacle;
-use saltlake_sql::optimizer::{self, Optimized, PassLog, Target};
+use saltlake_sql::optimizer::salt_join::salt_joins;
+use saltlake_sql::optimizer::{self, Optimized, Part, PassLog, Target};
 use saltlake_sql::placement::{self, Placed, Placement};
-use saltlake_sql::settings::{Distribution, SaltlakeOptions};
+use saltlake_sql::settings::{Distribution, ExchangeCompression, SaltlakeOptions};
+use saltlake_sql::skew::decide::{self, JoinDecision, Slots};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, info, warn};
-use url::Url;
+use url::{Host, Url};
 
 /// A plan ready to execute, with what EXPLAIN says of it.
 pub(super) struct Planned {
@@ -38,13 +44,21 @@ pub(super) struct Planned {
     pub passes: PassLog,
     /// What planning left out of the scans.
     pub scans: Vec<Pruning>,
+    /// What was decided for the joins.
+    pub joins: Vec<JoinDecision>,
     pub context: Arc<TaskContext>,
     pub options: SaltlakeOptions,
 }
 
+impl Planned {
+    fn notes(&self) -> Notes<'_> {
+        Notes { scans: &self.scans, joins: &self.joins, passes: &self.passes }
+    }
+}
+
 /// Turns a statement into a logical plan.
 pub(super) async fn statement_to_plan(state: &SessionState, ast: Ast) -> Result<LogicalPlan> {
-    let plan = state.statement_to_plan(ast).await?;
+    let plan = one_snapshot(state.statement_to_plan(ast)).await?;
     // Types are settled here and not only while optimizing: until then a UNION of integers and decimals claims to be
     // integers, and clients are told the columns before the query runs.
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
@@ -75,7 +89,36 @@ pub(super) fn parameter_types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>
         }
         types[number - 1] = data_type;
     }
+    for (number, data_type) in list_parameters(plan)? {
+        if let Some(known @ None) = types.get_mut(number - 1) {
+            *known = Some(data_type);
+        }
+    }
     Ok(types)
+}
+
+/// Returns the parameters that are searched for an element, as in `x = ANY ($1)`: lists of what they are searched for.
+fn list_parameters(plan: &LogicalPlan) -> Result<Vec<(usize, DataType)>> {
+    let mut found = vec![];
+    plan.apply_with_subqueries(|node| {
+        let schema = merge_schema(&node.inputs());
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr
+                    && call.func.name() == "array_has"
+                    && let [Expr::Placeholder(list), element] = call.args.as_slice()
+                    && let Some(number) = list.id.strip_prefix('$').and_then(|n| n.parse().ok())
+                    && number > 0
+                    && let Ok(data_type) = element.get_type(&schema)
+                    && !data_type.is_null()
+                {
+                    found.push((number, DataType::new_list(data_type, true)));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
 }
 
 impl Coordinator {
@@ -124,9 +167,44 @@ impl Coordinator {
                     optimizer::plan_physical(&state, &optimized, Target::Stages, &passes).await?;
             }
         }
+        let (plan, joins) = self.salted(&state, plan, &placement, &options, &passes).await;
         let placed = placement::place(&state, plan, placement, &passes).await?;
         let scans = scan_log.take().into_iter().map(pruning).collect();
-        Ok(Planned { placed, passes, scans, context: state.task_ctx(), options })
+        Ok(Planned { placed, passes, scans, joins, context: state.task_ctx(), options })
+    }
+
+    /// Salts the joins for which it pays. Without profiles a plan stays as it is: skew makes a query slow, not wrong.
+    async fn salted(
+        &self,
+        state: &SessionState,
+        plan: Arc<dyn ExecutionPlan>,
+        placement: &Placement,
+        options: &SaltlakeOptions,
+        passes: &PassLog,
+    ) -> (Arc<dyn ExecutionPlan>, Vec<JoinDecision>) {
+        if optimizer::is_disabled(state.config_options(), "salt_joins") {
+            return (plan, vec![]);
+        }
+        let n_threads = state.config().target_partitions();
+        let slots = match placement {
+            Placement::Local { .. } => Slots { n_tasks: 1, n_threads },
+            Placement::Distributed { n_workers, .. } => Slots {
+                n_tasks: placement::stage_tasks(&plan, options, n_threads, *n_workers),
+                n_threads: self.members.n_threads(),
+            },
+        };
+        let start = Instant::now();
+        let profiles = SampledProfiles::new(&self.key_profiles, state, options);
+        let (joins, choices) = decide::decide(&plan, &profiles, options, slots).await;
+        let salted = salt_joins(&plan, &choices, state.config().options());
+        passes.record(Part::Physical, "salt_joins", start.elapsed());
+        match salted {
+            Ok(salted) => (salted, joins),
+            Err(error) => {
+                warn!(%error, "joins are not salted");
+                (plan, vec![])
+            }
+        }
     }
 
     /// Fixes the workers a query may use, and the options that reach them.
@@ -144,6 +222,7 @@ impl Coordinator {
             config.options_mut().optimizer.repartition_file_min_size = 0;
         }
         config.set_distributed_option_extension(options.clone());
+        config.set_distributed_compression(compression(options.exchange_compression, &workers))?;
         config.set_distributed_worker_resolver(Pinned(workers));
         config.set_distributed_channel_resolver(self.channels.clone());
         config.set_distributed_file_scan_config_bytes_per_partition(bytes_per_partition)?;
@@ -181,6 +260,7 @@ async fn optimized(
     target: Target,
     passes: &PassLog,
 ) -> Result<Optimized> {
+    passes.forget_notes();
     let mut state = state.clone();
     state.config_mut().set_extension(Arc::new(ScanLog::default()));
     Ok(optimizer::optimize_logical(&state, plan.clone(), target, passes).await?)
@@ -194,6 +274,22 @@ async fn with_joins(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let optimized = optimized(state, plan, Target::Stages, passes).await?;
     Ok(optimizer::plan_physical(state, &optimized, Target::Stages, passes).await?)
+}
+
+/// Returns how the exchanges between `workers` and this process are compressed.
+fn compression(wanted: ExchangeCompression, workers: &[Url]) -> Option<CompressionType> {
+    let on_loopback = |url: &Url| match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    match wanted {
+        ExchangeCompression::None => None,
+        ExchangeCompression::Auto if workers.iter().all(on_loopback) => None,
+        ExchangeCompression::Auto | ExchangeCompression::Lz4 => Some(CompressionType::LZ4_FRAME),
+        ExchangeCompression::Zstd => Some(CompressionType::ZSTD),
+    }
 }
 
 fn pruning(scan: TableScan) -> Pruning {
@@ -216,7 +312,7 @@ struct Run {
     query: Arc<Query>,
     state: SessionState,
     plan: LogicalPlan,
-    deadline: Option<tokio::time::Instant>,
+    deadline: Arc<Deadline>,
     /// Times it may be planned again after a lost worker.
     n_retries: usize,
     _turn: OwnedSemaphorePermit,
@@ -226,7 +322,7 @@ impl Run {
     /// Waits for `work` unless the query is cancelled or its time is over. A panic inside becomes an error.
     async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let time_is_over = async {
-            match self.deadline {
+            match self.deadline.get() {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
                 None => std::future::pending().await,
             }
@@ -248,9 +344,10 @@ impl Run {
         let start = Instant::now();
         let (coordinator, state, plan) =
             (Arc::clone(&self.coordinator), self.state.clone(), self.plan.clone());
-        let planning =
-            self.coordinator.planning.run(async move { coordinator.plan(state, plan).await });
+        let planning = async move { one_snapshot(coordinator.plan(state, plan)).await };
+        let planning = self.coordinator.planning.run(planning);
         let planned = self.guard(planning).await?;
+        self.coordinator.join_log.record(self.query.id(), &planned.joins);
         let placement = planned.placed.placement.to_string();
         debug!(query_id = %self.query.id(), placement, "query planned");
         self.query.set_running(placement, start.elapsed());
@@ -315,8 +412,7 @@ impl Session {
         };
         let query = self.coordinator.queries.start(&new);
         self.note_running(query.cancel_token().clone());
-        let deadline =
-            self.statement_timeout().map(|timeout| tokio::time::Instant::now() + timeout);
+        let deadline = Arc::new(Deadline::after(self.statement_timeout()));
         let turn = tokio::select! {
             turn = self.coordinator.admit() => turn,
             () = query.cancel_token().cancelled() => {
@@ -347,13 +443,14 @@ impl Session {
     ) -> Result<Rows> {
         let run = self.admit(plan, sql).await?;
         let query_id = run.query.id();
+        let deadline = Arc::clone(&run.deadline);
         let announced = Arc::clone(&schema);
         let batches = stream::unfold(Some(Phase::Starting(run)), move |phase| {
             let schema = Arc::clone(&announced);
             async move { step(phase?, schema).await }
         });
         let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), batches));
-        Ok(Rows { query_id, schema, stream })
+        Ok(Rows { query_id, schema, stream, deadline })
     }
 
     /// Runs a query to its end inside the server and returns the number of its rows; used by COPY.
@@ -398,8 +495,7 @@ impl Session {
         let work = async {
             if !analyze {
                 let planned = run.plan().await?;
-                let Planned { placed, passes, scans, .. } = &planned;
-                return Ok(explain::explain(placed, scans, passes, verbose));
+                return Ok(explain::explain(&planned.placed, planned.notes(), verbose));
             }
             let start = Instant::now();
             let (planned, first, mut stream) = run.first().await?;
@@ -408,9 +504,9 @@ impl Session {
                 n_rows += batch.num_rows();
             }
             let elapsed = start.elapsed();
-            let Planned { placed, passes, scans, options, .. } = &planned;
-            let lines =
-                explain::explain_analyze(placed, scans, passes, options, n_rows, elapsed, verbose);
+            let (placed, options) = (&planned.placed, &planned.options);
+            let notes = planned.notes();
+            let lines = explain::explain_analyze(placed, notes, options, n_rows, elapsed, verbose);
             let lines = lines.await;
             if let Some(staging) = staging {
                 staging.publish().await?;
@@ -491,5 +587,5 @@ pub(super) fn batch_rows(query_id: uuid::Uuid, batch: RecordBatch) -> Rows {
     let schema = batch.schema();
     let batches = stream::iter([Ok(batch)]);
     let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), batches));
-    Rows { query_id, schema, stream }
+    Rows { query_id, schema, stream, deadline: Arc::default() }
 }

@@ -4,9 +4,11 @@
 //! [`super::command`], [`super::run`] and [`super::copy`].
 
 use super::names::{OneCatalog, SessionCatalog};
-use super::settings::Settings;
+use super::query::QueryInfo;
+use super::settings::{Settings, Shown};
 use super::system_tables::SystemSchema;
 use super::temporary::Temporary;
+use super::transaction::{Scope, Step, Transaction, Values};
 use super::{CATALOG, Coordinator, run};
 use crate::error::{Error, Result};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -17,10 +19,16 @@ use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Ast;
 use parking_lot::{Mutex, RwLock};
+use saltlake_sql::names::{self, OutputNames};
 use saltlake_sql::parse::Statement;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// What the planner says of a result with one name for two columns.
+const NAMES_NOT_UNIQUE: &str = "require unique expression names";
 
 /// What a frontend says about a client when it opens a session.
 #[derive(Debug, Clone, Default)]
@@ -33,10 +41,37 @@ pub struct SessionOptions {
     pub application_name: String,
     /// Which door: "pg", "flight", "http", "shell".
     pub frontend: &'static str,
+    /// Where the client is, if the door knows.
+    pub client: Option<SocketAddr>,
     /// Schemas a frontend adds to the catalog, such as `pg_catalog`.
     pub extra_schemas: Vec<(String, Arc<dyn SchemaProvider>)>,
     /// Functions a frontend adds.
     pub extra_functions: Vec<Arc<ScalarUDF>>,
+}
+
+/// An open session as `pg_stat_activity` shows it.
+#[derive(Debug, Clone)]
+pub struct SessionInfo {
+    /// Its number.
+    pub pid: i32,
+    /// Who is logged in.
+    pub user: String,
+    /// What the client calls itself.
+    pub application_name: String,
+    /// Which door it came through.
+    pub frontend: &'static str,
+    /// Where the client is, if the door knows.
+    pub client: Option<SocketAddr>,
+    /// When it was opened.
+    pub opened: SystemTime,
+    /// `active`, `idle` or `idle in transaction`.
+    pub state: &'static str,
+    /// Text of the query that runs, or of the last one.
+    pub query: String,
+    /// When that one was received.
+    pub query_started: Option<SystemTime>,
+    /// How long it runs or ran.
+    pub query_elapsed: Option<Duration>,
 }
 
 /// A statement that was planned once and can run several times.
@@ -60,6 +95,24 @@ pub struct Rows {
     pub schema: SchemaRef,
     /// The batches.
     pub stream: SendableRecordBatchStream,
+    /// When the query has to end; see [`Session::restart_clock`].
+    pub(super) deadline: Arc<Deadline>,
+}
+
+/// When a query has to end, if at all.
+#[derive(Debug, Default)]
+pub(super) struct Deadline(Mutex<Option<Instant>>);
+
+impl Deadline {
+    /// Starts the time of a query.
+    pub(super) fn after(timeout: Option<Duration>) -> Self {
+        Self(Mutex::new(timeout.map(|timeout| Instant::now() + timeout)))
+    }
+
+    /// Returns when the query has to end.
+    pub(super) fn get(&self) -> Option<Instant> {
+        *self.0.lock()
+    }
 }
 
 /// What a statement gave.
@@ -85,6 +138,8 @@ pub struct Session {
     /// The search path as the session's catalog reads it.
     path: Arc<RwLock<Vec<String>>>,
     running: Mutex<Vec<CancellationToken>>,
+    opened: SystemTime,
+    terminated: CancellationToken,
 }
 
 /// What SET changes.
@@ -93,6 +148,8 @@ struct Inner {
     settings: Settings,
     /// Engine options when the session was opened; RESET returns to them.
     start: ConfigOptions,
+    /// What becomes of changes when the transaction ends, while there is one.
+    transaction: Option<Transaction>,
 }
 
 impl Session {
@@ -106,6 +163,8 @@ impl Session {
         let system = SystemSchema {
             queries: Arc::clone(&coordinator.queries),
             members: Arc::clone(&coordinator.members),
+            join_log: Arc::clone(&coordinator.join_log),
+            lake: Arc::clone(&coordinator.lake),
         };
         let mut extra = options.extra_schemas.clone();
         extra.push(("system".to_string(), Arc::new(system)));
@@ -148,9 +207,11 @@ impl Session {
             pid,
             secret: i32::from_ne_bytes(secret),
             temporary,
-            inner: Mutex::new(Inner { state, settings, start }),
+            inner: Mutex::new(Inner { state, settings, start, transaction: None }),
             path,
             running: Mutex::default(),
+            opened: SystemTime::now(),
+            terminated: CancellationToken::new(),
         };
         session.follow_search_path();
         Ok(session)
@@ -205,6 +266,11 @@ impl Session {
     /// # Errors
     /// When a name does not exist, types do not fit, or the statement is not offered.
     pub async fn prepare(&self, statement: &Statement) -> Result<Prepared> {
+        if statement.copy.is_some() {
+            // The frontend that can send a COPY takes it off before.
+            let feature = "COPY … TO STDOUT outside of the PostgreSQL protocol".to_string();
+            return Err(Error::NotSupported { feature });
+        }
         let mut prepared = Prepared {
             statement: statement.clone(),
             schema: self.command_schema(&statement.ast),
@@ -212,8 +278,7 @@ impl Session {
             plan: None,
         };
         let Some(planned) = Self::planned_part(&statement.ast) else { return Ok(prepared) };
-        let plan = self.plan_ast(planned.clone()).await;
-        let plan = match plan {
+        let plan = match self.plan_named(planned).await {
             Ok(plan) => plan,
             Err(error) => {
                 let error = self.with_similar(error, planned).await;
@@ -222,7 +287,7 @@ impl Session {
         };
         prepared.parameters = run::parameter_types(&plan)?;
         if matches!(&statement.ast, Ast::Statement(_)) && !matches!(plan, LogicalPlan::Dml(_)) {
-            prepared.schema = Some(result_schema(&plan));
+            prepared.schema = Some(result_schema(&plan, &statement.names));
         }
         prepared.plan = Some(plan);
         Ok(prepared)
@@ -247,7 +312,7 @@ impl Session {
                 self.run_insert(plan, &prepared.statement.sql).await
             }
             _ => {
-                let schema = result_schema(&plan);
+                let schema = result_schema(&plan, &prepared.statement.names);
                 self.run_query(plan, schema, &prepared.statement.sql).await.map(Outcome::Rows)
             }
         }
@@ -304,6 +369,21 @@ impl Session {
         error
     }
 
+    /// Plans a statement whose columns may have the names PostgreSQL lets them have: the same one twice, say.
+    async fn plan_named(&self, ast: &Ast) -> Result<LogicalPlan> {
+        let mut named = ast.clone();
+        names::name_ordered(&mut named);
+        match self.plan_ast(named.clone()).await {
+            Err(error) if error.to_string().contains(NAMES_NOT_UNIQUE) => {
+                match names::tell_apart(&mut named) {
+                    true => self.plan_ast(named).await,
+                    false => Err(error),
+                }
+            }
+            planned => planned,
+        }
+    }
+
     async fn plan_ast(&self, ast: Ast) -> Result<LogicalPlan> {
         let state = self.state();
         self.coordinator
@@ -317,18 +397,72 @@ impl Session {
         self.inner.lock().state.clone()
     }
 
-    /// Changes settings; what depends on them follows.
-    pub(super) fn change<T>(
+    /// Changes settings, for good unless the transaction is rolled back; what depends on them follows.
+    pub(super) fn change(
         &self,
-        change: impl FnOnce(&mut Settings, &mut ConfigOptions, &mut ConfigOptions) -> Result<T>,
-    ) -> Result<T> {
+        change: impl Fn(&mut Settings, &mut ConfigOptions, &mut ConfigOptions) -> Result<()>,
+    ) -> Result<()> {
+        self.change_within(Scope::Session, change)
+    }
+
+    /// Changes settings for a session or for a transaction.
+    pub(super) fn change_within(
+        &self,
+        scope: Scope,
+        change: impl Fn(&mut Settings, &mut ConfigOptions, &mut ConfigOptions) -> Result<()>,
+    ) -> Result<()> {
         let changed = {
             let mut inner = self.inner.lock();
-            let Inner { state, settings, start } = &mut *inner;
-            change(settings, state.config_mut().options_mut(), start)
+            let Inner { state, settings, start, transaction } = &mut *inner;
+            let changed = change(settings, state.config_mut().options_mut(), start);
+            match (scope, transaction) {
+                (Scope::Session, Some(transaction)) if changed.is_ok() => {
+                    let Values { settings, options } = transaction.lasting_mut();
+                    change(settings, options, start)
+                }
+                _ => changed,
+            }
         };
         self.follow_search_path();
         changed
+    }
+
+    /// Sets a setting as `SET` or `SET LOCAL` does.
+    ///
+    /// # Errors
+    /// For an unknown name or a value it does not take.
+    pub fn set_setting(&self, name: &str, value: &str, scope: Scope) -> Result<()> {
+        self.change_within(scope, |settings, options, _| settings.set(options, name, value))
+    }
+
+    /// Moves the settings along with a transaction. A frontend without transactions never calls this.
+    pub fn transact(&self, step: Step) {
+        {
+            let mut inner = self.inner.lock();
+            let Inner { state, settings, transaction, .. } = &mut *inner;
+            if transaction.is_none() && step != Step::Begin {
+                return;
+            }
+            let options = state.config_mut().options_mut();
+            let now = Values { settings: settings.clone(), options: options.clone() };
+            if let Some(then) = Transaction::step(transaction, step, now) {
+                (*settings, *options) = (then.settings, then.options);
+            }
+        }
+        self.follow_search_path();
+    }
+
+    /// Gives a query that waited for its client its full time again.
+    pub fn restart_clock(&self, rows: &Rows) {
+        *rows.deadline.0.lock() = Deadline::after(self.statement_timeout()).get();
+    }
+
+    /// Returns how long a client may do nothing, in a transaction or out of one; `None` for no limit.
+    pub fn idle_timeout(&self, in_transaction: bool) -> Option<Duration> {
+        self.time_setting(match in_transaction {
+            true => "idle_in_transaction_session_timeout",
+            false => "idle_session_timeout",
+        })
     }
 
     /// Returns settings as a function of them and the engine's options.
@@ -342,14 +476,71 @@ impl Session {
         *self.path.write() = path;
     }
 
+    /// Returns the token that fires when the session has to end although its client does not.
+    pub fn terminated(&self) -> &CancellationToken {
+        &self.terminated
+    }
+
+    /// Returns every setting with its value and what it means.
+    pub fn all_settings(&self) -> Vec<Shown> {
+        self.read(|settings, options| settings.all(options))
+    }
+
+    /// Returns all open sessions and what they do, this one among them.
+    pub fn activity(&self) -> Vec<SessionInfo> {
+        self.coordinator.activity()
+    }
+
+    /// Cancels what another session runs; returns whether there is one with that pid.
+    pub fn cancel_other(&self, pid: i32) -> bool {
+        self.coordinator.session(pid).map(|session| session.cancel()).is_some()
+    }
+
+    /// Ends another session; returns whether there is one with that pid.
+    pub fn terminate_other(&self, pid: i32) -> bool {
+        let end = |session: Arc<Self>| {
+            session.terminated.cancel();
+            session.cancel();
+        };
+        self.coordinator.session(pid).map(end).is_some()
+    }
+
+    /// Returns what is known of the session, given its queries, the oldest first.
+    pub(super) fn info(&self, queries: &[QueryInfo]) -> SessionInfo {
+        let mut ours = queries.iter().filter(|query| query.session_pid == self.pid);
+        let last = ours.next_back();
+        let is_active = last.is_some_and(|query| !query.state.has_ended());
+        let in_transaction = self.inner.lock().transaction.is_some();
+        SessionInfo {
+            pid: self.pid,
+            user: self.options.user.clone(),
+            application_name: self.setting("application_name").unwrap_or_default(),
+            frontend: self.options.frontend,
+            client: self.options.client,
+            opened: self.opened,
+            state: match (is_active, in_transaction) {
+                (true, _) => "active",
+                (false, true) => "idle in transaction",
+                (false, false) => "idle",
+            },
+            query: last.map(|query| query.sql.clone()).unwrap_or_default(),
+            query_started: last.map(|query| query.started),
+            query_elapsed: last.map(|query| query.elapsed),
+        }
+    }
+
     /// Returns the schemas a name without one is looked up in.
-    pub(super) fn search_path(&self) -> Vec<String> {
+    pub fn search_path(&self) -> Vec<String> {
         self.path.read().clone()
     }
 
     /// Returns how long a statement may run; `None` for no limit.
     pub(super) fn statement_timeout(&self) -> Option<Duration> {
-        let timeout = self.setting("statement_timeout")?;
+        self.time_setting("statement_timeout")
+    }
+
+    fn time_setting(&self, name: &str) -> Option<Duration> {
+        let timeout = self.setting(name)?;
         timeout.parse().ok().filter(|ms| *ms > 0).map(Duration::from_millis)
     }
 
@@ -371,9 +562,15 @@ impl Drop for Session {
 
 /// Returns the columns a client sees. All may be NULL: the planner's word is not kept by every operator, and clients
 /// reject batches that differ from the announced schema.
-fn result_schema(plan: &LogicalPlan) -> SchemaRef {
-    let schema = plan.schema().as_arrow();
-    let nullable = |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_nullable(true));
-    let fields: Vec<_> = schema.fields().iter().map(nullable).collect();
-    Arc::new(Schema::new(fields))
+fn result_schema(plan: &LogicalPlan, names: &OutputNames) -> SchemaRef {
+    let fields = plan.schema().as_arrow().fields();
+    let announced = |(field, name): (&Arc<Field>, Option<&str>)| {
+        let field = field.as_ref().clone().with_nullable(true);
+        match name {
+            Some(name) => field.with_name(name),
+            None => field,
+        }
+    };
+    let names = names.resolve(fields.len());
+    Arc::new(Schema::new(fields.iter().zip(names).map(announced).collect::<Vec<_>>()))
 }

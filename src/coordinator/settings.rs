@@ -92,6 +92,12 @@ const SETTINGS: &[Setting] = &[
         Kind::Time,
         "Milliseconds a session may idle in a transaction; 0 is no limit.",
     ),
+    setting(
+        "idle_session_timeout",
+        "0",
+        Kind::Time,
+        "Milliseconds a session may idle outside of a transaction; 0 is no limit.",
+    ),
     setting("in_hot_standby", "off", Kind::ReadOnly, "Whether the server is a standby."),
     setting(
         "integer_datetimes",
@@ -116,6 +122,7 @@ const SETTINGS: &[Setting] = &[
         Kind::ReadOnly,
         "Longest name PostgreSQL keeps; longer ones are kept whole here.",
     ),
+    setting("max_index_keys", "32", Kind::ReadOnly, "Most columns of an index; there are none."),
     setting(
         "search_path",
         "\"$user\", public",
@@ -364,13 +371,16 @@ fn check(setting: &Setting, value: &str) -> Result<String> {
             Some(ms) => Ok(ms.to_string()),
             None => bad("it takes a time such as 500ms, 30s or 5min".to_string()),
         },
-        Kind::Word(words) => match words.iter().find(|word| word.eq_ignore_ascii_case(value)) {
-            Some(word) if setting.name == "client_encoding" && *word != "UTF8" => {
-                Ok("UTF8".to_string())
+        // Drivers send client_encoding with quotes of its own.
+        Kind::Word(words) => {
+            match words.iter().find(|word| word.eq_ignore_ascii_case(value.trim_matches('\''))) {
+                Some(word) if setting.name == "client_encoding" && *word != "UTF8" => {
+                    Ok("UTF8".to_string())
+                }
+                Some(word) => Ok((*word).to_string()),
+                None => bad(format!("it takes one of: {}", words.join(", "))),
             }
-            Some(word) => Ok((*word).to_string()),
-            None => bad(format!("it takes one of: {}", words.join(", "))),
-        },
+        }
         Kind::TimeZone => match time_zone(value) {
             Some(zone) => Ok(zone),
             None => bad("it takes an IANA name such as Europe/Paris, or an offset such as +02:00"

@@ -1,8 +1,10 @@
 //! The schema `system`: what the server knows of itself, as tables.
 //!
-//! `system.queries`: running and recent queries. `system.workers`: members of the cluster. Each use is a snapshot
-//! taken at planning; scans of these tables always run on the coordinator.
+//! `system.queries`: running and recent queries. `system.workers`: members of the cluster. `system.join_decisions`: what
+//! was decided for the joins of recent queries, and why. `system.caches`: what the coordinator keeps in memory of
+//! metadata. Each use is a snapshot taken at planning; scans of these tables always run on the coordinator.
 
+use super::join_log::JoinLog;
 use super::membership::Members;
 use super::query::{Queries, QueryInfo};
 use arrow::array::{
@@ -12,16 +14,21 @@ use arrow::array::{
 use async_trait::async_trait;
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::common::Result;
+use saltlake_catalog::{CacheUsage, Lake};
+use saltlake_sql::skew::decide::JoinDecision;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
 
-const TABLES: [&str; 2] = ["queries", "workers"];
+const TABLES: [&str; 4] = ["join_decisions", "queries", "workers", "caches"];
 
 /// The schema's provider.
 pub(super) struct SystemSchema {
     pub queries: Arc<Queries>,
     pub members: Arc<Members>,
+    pub join_log: Arc<JoinLog>,
+    pub lake: Arc<Lake>,
 }
 
 impl fmt::Debug for SystemSchema {
@@ -38,8 +45,10 @@ impl SchemaProvider for SystemSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let batch = match name {
+            "join_decisions" => join_decisions(&self.join_log.list())?,
             "queries" => queries(&self.queries.list())?,
             "workers" => workers(&self.members)?,
+            "caches" => caches(&self.lake.cache_usage())?,
             _ => return Ok(None),
         };
         Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
@@ -89,6 +98,45 @@ fn queries(list: &[QueryInfo]) -> Result<RecordBatch> {
     ];
     Ok(RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, array)| (name, array, name == "error")),
+    )?)
+}
+
+fn join_decisions(list: &[(Uuid, JoinDecision)]) -> Result<RecordBatch> {
+    let decisions = || list.iter().map(|(_, decision)| decision);
+    let heavy = |decision: &JoinDecision| {
+        decision.heavy.iter().map(|key| key.label.clone()).collect::<Vec<_>>().join("; ")
+    };
+    let plain: Float64Array = decisions().map(|d| d.skew.map(|(plain, _)| plain)).collect();
+    let salted: Float64Array = decisions().map(|d| d.skew.map(|(_, salted)| salted)).collect();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("query_id", text(list.iter().map(|(id, _)| id.to_string()))),
+        ("join", text(decisions().map(|decision| decision.join.as_str()))),
+        ("strategy", text(decisions().map(|decision| decision.strategy.name()))),
+        ("reason", text(decisions().map(|decision| decision.reason.as_str()))),
+        ("heavy_hitters", text(decisions().map(heavy))),
+        ("predicted_skew_plain", Arc::new(plain)),
+        ("predicted_skew_salted", Arc::new(salted)),
+        ("replicated_rows", bigint(decisions().map(|decision| decision.replicated_rows))),
+        ("keys", text(decisions().map(|decision| decision.source.as_str()))),
+        ("sample_seconds", seconds(decisions().map(|decision| decision.took.as_secs_f64()))),
+    ];
+    Ok(RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, name.starts_with("predicted"))),
+    )?)
+}
+
+fn caches(list: &[CacheUsage]) -> Result<RecordBatch> {
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("name", text(list.iter().map(|cache| cache.name))),
+        ("entries", bigint(list.iter().map(|cache| cache.n_entries))),
+        ("bytes", bigint(list.iter().map(|cache| cache.weight_bytes))),
+        ("max_bytes", bigint(list.iter().map(|cache| cache.max_weight_bytes))),
+        ("hits", bigint(list.iter().map(|cache| cache.n_hits))),
+        ("misses", bigint(list.iter().map(|cache| cache.n_misses))),
+        ("evictions", bigint(list.iter().map(|cache| cache.n_evictions))),
+    ];
+    Ok(RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, false)),
     )?)
 }
 

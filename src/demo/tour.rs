@@ -133,6 +133,31 @@ ORDER BY paths DESC, package LIMIT 8",
         ]),
     },
     Step {
+        title: None,
+        remark: "How even was that? Look at rows max/median of the stage with the join:",
+        sql: "\
+EXPLAIN ANALYZE
+SELECT count(*) FROM debian.deps a JOIN debian.deps b ON a.target = b.package
+WHERE a.kind = 'Depends' AND b.kind = 'Depends'",
+        expected: Expected::Plan(&["rows max/median", "HashJoinExec"]),
+    },
+    Step {
+        title: None,
+        remark: "So few rows are left as they are. Spread by force, to see it at work:",
+        sql: "SET saltlake.skew = 'force'",
+        expected: Expected::Done,
+    },
+    Step {
+        title: None,
+        remark: "The heavy hitters go round the tasks, the rows they match are copied to each.",
+        sql: "\
+EXPLAIN ANALYZE
+SELECT count(*) FROM debian.deps a JOIN debian.deps b ON a.target = b.package
+WHERE a.kind = 'Depends' AND b.kind = 'Depends'",
+        expected: Expected::Plan(&["heavy hitters:", "libc6", "saltlake_bucket"]),
+    },
+    Step { title: None, remark: "", sql: "RESET saltlake.skew", expected: Expected::Done },
+    Step {
         title: Some(
             "A window: the two busiest zones of each borough, and their share of its trips",
         ),

@@ -146,6 +146,7 @@ fn catalog(error: &CatalogError, trail: &mut Trail) -> Report {
         CatalogError::WrongKind { .. } => sqlstate::WRONG_OBJECT_TYPE,
         CatalogError::LocationRefused { .. } => sqlstate::INSUFFICIENT_PRIVILEGE,
         CatalogError::LocationNotFound { .. } => sqlstate::IO_ERROR,
+        CatalogError::SnapshotNotFound { .. } => sqlstate::UNDEFINED_OBJECT,
         CatalogError::MixedFormats { .. } | CatalogError::SchemaMismatch { .. } => {
             sqlstate::DATATYPE_MISMATCH
         }
@@ -258,6 +259,11 @@ fn parquet(error: &ParquetError, trail: &mut Trail) -> Report {
 }
 
 fn corrupt(format: &str, text: &str, trail: &Trail) -> Report {
+    // The Parquet reader wraps the store's error into its own as text.
+    if let Some(path) = messages::missing_object(text) {
+        let message = format!("file \"{path}\" does not exist");
+        return Report::new(sqlstate::IO_ERROR, message).with_detail(messages::first_line(text));
+    }
     let message = match trail.file.clone().or_else(|| messages::file_in(text)) {
         Some(file) => format!("corrupt {format} file \"{file}\""),
         None => format!("corrupt {format} file"),

@@ -492,8 +492,13 @@ fn shape(text: &str) -> Option<Report> {
 pub(super) fn file_in(text: &str) -> Option<String> {
     let is_separator = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '(' | ')' | ',');
     let mut words = text.split(is_separator).map(|word| word.trim_end_matches([':', '.']));
-    let ends = [".parquet", ".csv", ".json", ".ndjson", ".gz", ".zst"];
+    let ends = [".parquet", ".csv", ".json", ".ndjson", ".gz", ".zst", ".puffin"];
     words.find(|word| ends.iter().any(|end| word.ends_with(end))).map(str::to_string)
+}
+
+/// Returns the path of an object that the store did not find, as the store's own text says it.
+pub(super) fn missing_object(text: &str) -> Option<&str> {
+    between(text, "Object at location ", " not found: ")
 }
 
 /// Returns what stands between two marks.

@@ -16,10 +16,12 @@
 //! the server of whoever opened it.
 
 mod format;
+mod security;
 
 use crate::coordinator::query::QueryInfo;
 use crate::coordinator::{Coordinator, Outcome, Rows, Session, SessionOptions};
 use crate::error::{Class, Error, Report, Result};
+use crate::frontend::Security;
 use crate::frontend::flight::status;
 use arrow::record_batch::RecordBatch;
 use axum::body::Body;
@@ -28,12 +30,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use chrono::{DateTime, SecondsFormat, Utc};
 use datafusion::error::DataFusionError;
 use format::{Format, Writer};
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use metrics_exporter_prometheus::PrometheusHandle;
+use security::{Caller, TlsListener};
 use serde::Deserialize;
 use serde_json::json;
 use std::future::IntoFuture;
@@ -61,6 +64,8 @@ pub struct HttpOptions {
     pub ready: watch::Receiver<bool>,
     /// How long running requests may take to end after shutdown began.
     pub drain: Duration,
+    /// Who may come in, and whether they are encrypted.
+    pub security: Security,
 }
 
 /// What every request can reach.
@@ -84,14 +89,20 @@ pub async fn serve(
 ) -> Result<()> {
     let drain = options.drain;
     let listen = listener.local_addr().map_err(listener_failed)?.ip();
+    let tls = options.security.tls.clone();
     let router = router(App { coordinator, options, listen });
     let deadline = async {
         shutdown.cancelled().await;
         tokio::time::sleep(drain).await;
     };
-    let server = axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned())
-        .into_future();
+    let stop = shutdown.clone().cancelled_owned();
+    let server = match tls {
+        None => axum::serve(listener, router).with_graceful_shutdown(stop).into_future().boxed(),
+        Some(tls) => {
+            let listener = TlsListener::new(listener, tls).map_err(listener_failed)?;
+            axum::serve(listener, router).with_graceful_shutdown(stop).into_future().boxed()
+        }
+    };
     tokio::select! {
         served = server => served.map_err(listener_failed),
         () = deadline => Ok(()),
@@ -114,6 +125,7 @@ fn router(app: App) -> Router {
         .route("/v1/queries/{id}", delete(cancel_query))
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "42704", "there is no such path") })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(app.clone(), security::require_password))
         .layer(middleware::from_fn_with_state(app.clone(), refuse_browsers))
         .with_state(app)
 }
@@ -151,6 +163,7 @@ struct SqlBody {
 /// Runs one statement and streams its rows.
 async fn run_statement(
     State(app): State<App>,
+    Extension(Caller(user)): Extension<Caller>,
     Query(parameters): Query<SqlParameters>,
     headers: HeaderMap,
     body: String,
@@ -164,7 +177,7 @@ async fn run_statement(
         Ok(sql) => sql,
         Err(message) => return refuse(StatusCode::BAD_REQUEST, "22023", &message),
     };
-    let started = start(&app.coordinator, &headers, &sql).await;
+    let started = start(&app.coordinator, user, &headers, &sql).await;
     match started {
         Ok(Started::Rows(query, first)) => stream_rows(query, first, format),
         Ok(Started::Done(tag)) => Json(json!({ "tag": tag })).into_response(),
@@ -188,8 +201,14 @@ struct Running {
 }
 
 /// Runs a statement up to its first batch, so that an early error still has a status code to be told by.
-async fn start(coordinator: &Arc<Coordinator>, headers: &HeaderMap, sql: &str) -> Result<Started> {
+async fn start(
+    coordinator: &Arc<Coordinator>,
+    user: String,
+    headers: &HeaderMap,
+    sql: &str,
+) -> Result<Started> {
     let session = coordinator.open_session(SessionOptions {
+        user,
         application_name: text(headers, header::USER_AGENT).to_string(),
         frontend: "http",
         ..SessionOptions::default()

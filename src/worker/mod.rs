@@ -18,6 +18,8 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion_distributed::{DistributedExt, Worker, WorkerQueryContext};
 use in_flight::{InFlight, InFlightLayer};
 use register::{Announcement, Registration};
+use saltlake_catalog::IcebergCodec;
+use saltlake_sql::codec::Codec;
 use saltlake_sql::settings::SaltlakeOptions;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -98,9 +100,11 @@ pub async fn run(
 
 /// Builds the service that runs tasks.
 fn service(runtime: Arc<RuntimeEnv>, channels: Channels) -> Worker {
+    // One for all tasks: it keeps what was read from delete files.
+    let iceberg = IcebergCodec::default();
     let build = move |context: WorkerQueryContext| {
-        let channels = channels.clone();
-        async move { session_state(context, channels) }
+        let (channels, iceberg) = (channels.clone(), iceberg.clone());
+        async move { session_state(context, channels, iceberg) }
     };
     Worker::from_session_builder(build)
         .with_runtime_env(runtime)
@@ -112,11 +116,14 @@ fn service(runtime: Arc<RuntimeEnv>, channels: Channels) -> Worker {
 fn session_state(
     mut context: WorkerQueryContext,
     channels: Channels,
+    iceberg: IcebergCodec,
 ) -> Result<SessionState, DataFusionError> {
     let mut config = context.builder.config().take().unwrap_or_default();
     config.set_distributed_option_extension_from_headers::<SaltlakeOptions>(&context.headers)?;
     engine::apply_task_options(&mut config);
     config.set_distributed_channel_resolver(channels);
+    config.set_distributed_user_codec(Codec);
+    config.set_distributed_user_codec(iceberg);
     let mut state = context.builder.with_config(config).build();
     engine::register_functions(&mut state)?;
     Ok(state)

@@ -9,16 +9,23 @@
 mod harness;
 mod lake;
 
+mod beside;
+mod clients;
+mod compose;
 mod demo;
+mod dependencies;
 mod errors;
 mod flight;
 mod http;
+mod iceberg;
 mod memory;
 mod pg;
 mod process;
 mod readme;
 mod s3;
+mod security;
 mod shell;
+mod skew;
 mod slt;
 mod suite;
 mod tables;

@@ -5,13 +5,15 @@
 //! is deleted by who owns it, never by a statement here.
 
 mod changes;
+mod iceberg;
 mod temporary;
 
 use crate::cache::{CacheUsage, Caches};
 use crate::definitions::{DefinitionStore, Definitions, ExternalTable, View};
 use crate::discovery::{Discovery, Found, PUBLIC};
 use crate::error::{Error, Result};
-use crate::format::{FileFlavor, reader};
+use crate::format::{FileFlavor, FileKind, reader};
+use crate::iceberg::At;
 use crate::listing::ListingRequest;
 use crate::location::{Locations, store_path};
 use crate::registry::LakeCatalog;
@@ -91,7 +93,7 @@ pub struct Relation {
 /// A lake: one root of tables and the catalog that names them.
 pub struct Lake {
     catalog_name: String,
-    locations: Locations,
+    locations: Arc<Locations>,
     discovery: Discovery,
     definitions: DefinitionStore,
     caches: Arc<Caches>,
@@ -131,7 +133,7 @@ impl Lake {
             SessionStateBuilder::new().with_default_features().with_runtime_env(runtime).build();
         let lake = Self {
             catalog_name,
-            locations,
+            locations: Arc::new(locations),
             discovery: Discovery::new(Arc::clone(&store), path),
             definitions: DefinitionStore::new(store, own_folder, is_local),
             caches: Arc::new(Caches::new()),
@@ -218,15 +220,16 @@ impl Lake {
     ) -> Result<Option<Arc<dyn TableProvider>>> {
         let definitions = self.definitions.read().await?;
         if let Some(table) = definitions.table(schema, name) {
-            let loaded = self.load_external(table).await?;
-            return Ok(Some(Arc::new(loaded)));
+            return Ok(Some(self.load_external(table).await?));
         }
         if let Some(view) = definitions.view(schema, name) {
             return Ok(Some(self.plan_view(view).await?));
         }
         if let Some(found) = self.discovery.find(&definitions.schemas, schema, name).await? {
-            let table = self.load_found(&found).await?;
-            return Ok(table.map(|table| Arc::new(table) as Arc<dyn TableProvider>));
+            return self.load_found(&found).await;
+        }
+        if let Some(table) = self.extended_table(&definitions, schema, name).await? {
+            return Ok(Some(table));
         }
         self.check_schema(&definitions, schema).await?;
         Ok(None)
@@ -277,6 +280,11 @@ impl Lake {
         self.caches.usage()
     }
 
+    /// Forgets everything that was read from metadata, footers and delete files by this process.
+    pub fn flush_caches(&self) {
+        self.caches.clear();
+    }
+
     /// Returns the runtime the lake was opened on.
     pub fn runtime(&self) -> &Handle {
         &self.runtime
@@ -311,7 +319,11 @@ impl Lake {
         Ok(planned)
     }
 
-    async fn load_found(&self, found: &Found) -> Result<Option<LakeTable>> {
+    async fn load_found(&self, found: &Found) -> Result<Option<Arc<dyn TableProvider>>> {
+        if found.kind == Some(FileKind::Iceberg) {
+            let url = self.folder_url(found)?;
+            return Ok(Some(Arc::new(self.load_iceberg(&found.name, url, At::Newest).await?)));
+        }
         let source = Source {
             store_url: store_url(self.root())?,
             store: self.store_of(self.root())?,
@@ -325,12 +337,16 @@ impl Lake {
             columns: None,
             partition_columns: vec![],
         };
-        LakeTable::load(source, Arc::clone(&self.caches), &self.session).await
+        let table = LakeTable::load(source, Arc::clone(&self.caches), &self.session).await?;
+        Ok(table.map(|table| Arc::new(table) as Arc<dyn TableProvider>))
     }
 
-    async fn load_external(&self, def: &ExternalTable) -> Result<LakeTable> {
+    async fn load_external(&self, def: &ExternalTable) -> Result<Arc<dyn TableProvider>> {
         // Checked on each use: the allowed roots may have changed since the table was defined.
         let url = self.check_location(&def.location)?;
+        if def.format == FileKind::Iceberg {
+            return Ok(Arc::new(self.load_iceberg(&def.name, url, At::Newest).await?));
+        }
         reader(FileFlavor::plain(def.format), &def.options, TableOptions::default())?;
         let store = self.store_of(&url)?;
         let path = store_path(&url)?;
@@ -349,6 +365,7 @@ impl Lake {
             partition_columns: def.partition_columns.clone(),
         };
         let loaded = LakeTable::load(source, Arc::clone(&self.caches), &self.session).await?;
+        let loaded = loaded.map(|table| Arc::new(table) as Arc<dyn TableProvider>);
         loaded.ok_or_else(|| Error::LocationNotFound { location: def.location.clone() })
     }
 
@@ -377,6 +394,11 @@ impl Lake {
             format: found.kind.map(|kind| kind.name().to_owned()),
             comment: None,
         }
+    }
+
+    fn folder_url(&self, found: &Found) -> Result<Url> {
+        let location = self.url_of(found);
+        Url::parse(&location).map_err(|_| Error::LocationRefused { location })
     }
 
     fn url_of(&self, found: &Found) -> String {

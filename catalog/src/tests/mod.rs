@@ -2,6 +2,7 @@
 
 mod changes;
 mod discovery;
+mod iceberg;
 mod locations;
 mod tables;
 

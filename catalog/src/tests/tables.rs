@@ -217,7 +217,8 @@ async fn unchanged_files_are_read_once() {
         lake.parquet(&format!("t/{idx}.parquet"), &numbers(idx..idx + 1));
     }
     lake.check("SELECT sum(n) FROM t", "190").await;
-    let misses = || lake.lake.cache_usage().iter().map(|usage| usage.n_misses).collect::<Vec<_>>();
+    let misses =
+        || lake.lake.cache_usage().iter().map(|usage| usage.n_misses).take(3).collect::<Vec<_>>();
     assert_eq!(misses(), [1, 20, 20]);
     lake.check("SELECT sum(n) FROM t", "190").await;
     assert_eq!(misses(), [1, 20, 20]);

@@ -22,6 +22,7 @@ pub(in crate::frontend) mod wire;
 
 use crate::coordinator::Coordinator;
 use crate::error::{Error, Result};
+use crate::frontend::Security;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
@@ -40,8 +41,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
 use tonic::transport::server::Connected;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 /// Largest message a client may send: a statement, or one batch of parameters.
@@ -71,6 +72,8 @@ pub struct FlightOptions {
     pub ticket_ttl: Duration,
     /// How long running calls may take to end after shutdown began.
     pub drain: Duration,
+    /// Who may come in, and whether they are encrypted.
+    pub security: Security,
 }
 
 impl Default for FlightOptions {
@@ -81,6 +84,7 @@ impl Default for FlightOptions {
             session_idle: Duration::from_secs(30 * 60),
             ticket_ttl: Duration::from_secs(60),
             drain: Duration::from_secs(10),
+            security: Security::default(),
         }
     }
 }
@@ -96,11 +100,19 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let FlightOptions { drain, max_connections, .. } = options;
+    let tls = options.security.tls.clone();
     let service = FlightSql::new(coordinator, options)?;
     let door = FlightServiceServer::new(Door(service.clone()))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let incoming = admit(listener, max_connections);
-    let server = Server::builder()
+    let mut builder = Server::builder();
+    if let Some(tls) = tls {
+        let identity = Identity::from_pem(&tls.certificate_pem, &tls.key_pem);
+        builder = builder
+            .tls_config(ServerTlsConfig::new().identity(identity))
+            .map_err(|error| failed("the certificate cannot be used for Flight SQL", error))?;
+    }
+    let server = builder
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
@@ -111,13 +123,16 @@ pub async fn serve(
         tokio::time::sleep(drain).await;
     };
     tokio::select! {
-        served = server => served.map_err(|error| Error::Io {
-            action: "the Flight SQL listener failed".to_string(),
-            source: io::Error::other(error),
-        }),
+        served = server => {
+            served.map_err(|error| failed("the Flight SQL listener failed", error))
+        }
         () = service.expire_forever(EXPIRE_INTERVAL) => Ok(()),
         () = deadline => Ok(()),
     }
+}
+
+fn failed(action: &str, error: tonic::transport::Error) -> Error {
+    Error::Io { action: action.to_string(), source: io::Error::other(error) }
 }
 
 /// Accepts connections, and closes those beyond `max_connections`: gRPC has no message to refuse one with.
@@ -228,8 +243,9 @@ impl FlightService for Door {
 
     async fn list_flights(
         &self,
-        _request: Request<Criteria>,
+        request: Request<Criteria>,
     ) -> Result<Response<Self::ListFlightsStream>, Status> {
+        self.0.authorize(&request)?;
         // Flights are made by commands; none exist on their own.
         Ok(Response::new(stream::empty().boxed()))
     }
@@ -238,6 +254,7 @@ impl FlightService for Door {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
+        self.0.authorize(&request)?;
         self.0.get_flight_info(request).await
     }
 
@@ -246,6 +263,7 @@ impl FlightService for Door {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<PollInfo>, Status> {
+        self.0.authorize(&request)?;
         let info = self.0.get_flight_info(request).await?;
         Ok(info.map(|info| PollInfo::new().with_info(info)))
     }
@@ -254,6 +272,7 @@ impl FlightService for Door {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<SchemaResult>, Status> {
+        self.0.authorize(&request)?;
         self.0.schema_of(request).await.map(Response::new)
     }
 
@@ -261,6 +280,7 @@ impl FlightService for Door {
         &self,
         request: Request<Ticket>,
     ) -> Result<Response<Self::DoGetStream>, Status> {
+        self.0.authorize(&request)?;
         self.0.do_get(request).await
     }
 
@@ -268,6 +288,7 @@ impl FlightService for Door {
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoPutStream>, Status> {
+        self.0.authorize(&request)?;
         self.0.do_put(request).await
     }
 
@@ -282,6 +303,7 @@ impl FlightService for Door {
         &self,
         request: Request<Action>,
     ) -> Result<Response<Self::DoActionStream>, Status> {
+        self.0.authorize(&request)?;
         self.0.do_action(request).await
     }
 

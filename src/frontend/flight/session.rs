@@ -5,7 +5,7 @@
 //! therefore keep their settings as long as their connection, and share nothing with each other.
 //!
 //! Bounds: at most `max_sessions` tokens; a token unused for `session_idle` is forgotten, with its prepared
-//! statements. Any name and password are accepted (trust), a token that was not given out is refused.
+//! statements. Where there are users, a call must bring the right name and password or a token; else any are accepted.
 
 use super::FlightOptions;
 use super::status;
@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tonic::metadata::MetadataMap;
+use tonic::transport::server::TlsConnectInfo;
 use tonic::{Extensions, Status};
 
 /// Prepared statements one session may hold. Drivers hold one per open cursor.
@@ -151,6 +152,11 @@ impl Clients {
         Self { coordinator, options, by_token: Mutex::new(HashMap::new()) }
     }
 
+    /// Returns whether clients have to say who they are.
+    pub fn are_known(&self) -> bool {
+        self.options.security.users.is_some()
+    }
+
     /// Opens a session for a handshake and returns its bearer token.
     ///
     /// # Errors
@@ -160,8 +166,9 @@ impl Clients {
         metadata: &MetadataMap,
         message: Option<&HandshakeRequest>,
     ) -> Result<String, Status> {
-        let user = basic_user(metadata).or_else(|| message.and_then(payload_user));
-        let client = self.open(user.unwrap_or_default(), metadata)?;
+        let credentials = basic(metadata).or_else(|| message.and_then(payload));
+        let user = self.check(credentials.unwrap_or_default())?;
+        let client = self.open(user, metadata)?;
         let token = Handle::random()?;
         let mut by_token = self.by_token.lock();
         if by_token.len() >= self.options.max_sessions {
@@ -184,8 +191,8 @@ impl Clients {
         if let Some(token) = bearer_token(metadata) {
             return self.with_token(&token);
         }
-        let user = basic_user(metadata).unwrap_or_default();
-        let Some(connection) = extensions.get::<Connection>() else {
+        let user = self.check(basic(metadata).unwrap_or_default())?;
+        let Some(connection) = connection(extensions) else {
             return self.open(user, metadata);
         };
         let mut slot = connection.client.lock();
@@ -199,7 +206,7 @@ impl Clients {
     pub fn log_out(&self, metadata: &MetadataMap, extensions: &Extensions) {
         if let Some(token) = bearer_token(metadata).and_then(|token| Handle::from_token(&token)) {
             self.by_token.lock().remove(&token);
-        } else if let Some(connection) = extensions.get::<Connection>() {
+        } else if let Some(connection) = connection(extensions) {
             connection.client.lock().take();
         }
     }
@@ -210,6 +217,18 @@ impl Clients {
         self.by_token.lock().retain(|_, seen| {
             Arc::strong_count(&seen.client) > 1 || seen.last_used.elapsed() < idle
         });
+    }
+
+    /// Returns the name of a client that may come in.
+    fn check(&self, (user, password): Credentials) -> Result<String, Status> {
+        match &self.options.security.users {
+            Some(users) if !users.accepts(&user, &password) => Err(status::refuse(
+                "28P01",
+                format!("password authentication failed for user \"{user}\""),
+                Some("send a user name and password, or the token a handshake gave"),
+            )),
+            _ => Ok(user),
+        }
     }
 
     /// Returns the client of a bearer token and marks it as used.
@@ -252,11 +271,21 @@ fn bearer_token(metadata: &MetadataMap) -> Option<String> {
     String::from_utf8(token.to_vec()).ok()
 }
 
-/// Returns the user name of a `Basic` authorization header.
-fn basic_user(metadata: &MetadataMap) -> Option<String> {
+/// A user name and a password.
+type Credentials = (String, String);
+
+/// Returns the connection of a call, encrypted or not.
+fn connection(extensions: &Extensions) -> Option<&Connection> {
+    let encrypted = || extensions.get::<TlsConnectInfo<Connection>>().map(TlsConnectInfo::get_ref);
+    extensions.get::<Connection>().or_else(encrypted)
+}
+
+/// Returns what a `Basic` authorization header says.
+fn basic(metadata: &MetadataMap) -> Option<Credentials> {
     let decoded = BASE64_STANDARD.decode(credentials(metadata, "basic ")?).ok()?;
     let text = String::from_utf8(decoded).ok()?;
-    Some(text.split_once(':').map_or(text.as_str(), |(user, _)| user).to_string())
+    let (user, password) = text.split_once(':').unwrap_or((&text, ""));
+    Some((user.to_string(), password.to_string()))
 }
 
 /// Returns what follows `scheme` in the authorization header; schemes ignore case.
@@ -266,10 +295,10 @@ fn credentials<'a>(metadata: &'a MetadataMap, scheme: &str) -> Option<&'a str> {
     start.eq_ignore_ascii_case(scheme).then(|| rest.trim())
 }
 
-/// Returns the user name from the payload of Flight's first authentication scheme.
-fn payload_user(message: &HandshakeRequest) -> Option<String> {
-    let user = BasicAuth::decode(message.payload.as_ref()).ok()?.username;
-    (!user.is_empty()).then_some(user)
+/// Returns what the payload of Flight's first authentication scheme says.
+fn payload(message: &HandshakeRequest) -> Option<Credentials> {
+    let BasicAuth { username, password } = BasicAuth::decode(message.payload.as_ref()).ok()?;
+    (!username.is_empty()).then_some((username, password))
 }
 
 #[cfg(test)]
@@ -294,9 +323,10 @@ mod tests {
 
     #[test]
     fn the_authorization_header_gives_user_or_token() {
-        assert_eq!(basic_user(&metadata("Basic YWRhOmE6Yg==")), Some("ada".into()));
-        assert_eq!(basic_user(&metadata("Bearer abc")), None);
-        assert_eq!(basic_user(&metadata("Basic %%%")), None);
+        let ada = ("ada".to_string(), "a:b".to_string());
+        assert_eq!(basic(&metadata("Basic YWRhOmE6Yg==")), Some(ada));
+        assert_eq!(basic(&metadata("Bearer abc")), None);
+        assert_eq!(basic(&metadata("Basic %%%")), None);
         assert_eq!(bearer_token(&metadata("bearer abc")), Some("abc".into()));
         assert_eq!(bearer_token(&metadata("Basic YWRhOmE6Yg==")), None);
         assert_eq!(bearer_token(&MetadataMap::new()), None);
@@ -307,7 +337,7 @@ mod tests {
         let auth = BasicAuth { username: "ada".into(), password: "secret".into() };
         let message =
             HandshakeRequest { protocol_version: 0, payload: auth.encode_to_vec().into() };
-        assert_eq!(payload_user(&message), Some("ada".into()));
+        assert_eq!(payload(&message), Some(("ada".into(), "secret".into())));
         let mut metadata = MetadataMap::new();
         metadata
             .insert_bin(LEGACY_TOKEN_HEADER, tonic::metadata::MetadataValue::from_bytes(b"abc"));

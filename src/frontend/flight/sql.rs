@@ -123,6 +123,17 @@ impl FlightSql {
         self.clients.resolve(request.metadata(), request.extensions())
     }
 
+    /// Refuses a call of a client that nobody knows, where clients must be known.
+    ///
+    /// # Errors
+    /// As `Clients::resolve`.
+    pub fn authorize<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        match self.clients.are_known() {
+            true => self.client(request).map(|_| ()),
+            false => Ok(()),
+        }
+    }
+
     /// Announces the result of a planned statement.
     async fn announce(
         &self,

@@ -5,6 +5,7 @@
 //! the catalog keeps nothing but the names it listed last.
 
 mod functions;
+mod named;
 mod oid;
 mod provider;
 mod rewrite;
@@ -12,11 +13,14 @@ mod rows;
 mod snapshot;
 mod tables;
 
+pub use named::{Named, ShownCursor, ShownStatement};
+
 use crate::coordinator::Session;
 use crate::error::Result;
 use datafusion::catalog::SchemaProvider;
 use datafusion::logical_expr::ScalarUDF;
 use functions::Context;
+use parking_lot::Mutex;
 use provider::{PgCatalogSchema, Source};
 use saltlake_catalog::Lake;
 use saltlake_sql::parse::Statement;
@@ -37,11 +41,18 @@ impl Catalog {
         let context = Context {
             user: user.to_string(),
             database,
-            latest: Arc::clone(&latest),
+            latest,
             session: OnceLock::new(),
+            named: Mutex::default(),
         };
-        let source = Source { lake, user: user.to_string(), latest };
-        Arc::new(Self { source: Arc::new(source), context: Arc::new(context) })
+        let context = Arc::new(context);
+        let source = Source { lake, context: Arc::clone(&context) };
+        Arc::new(Self { source: Arc::new(source), context })
+    }
+
+    /// Tells the catalog what its connection has prepared and declared.
+    pub fn note_names(&self, named: Named) {
+        *self.context.named.lock() = named;
     }
 
     /// Tells the catalog whose it is; the session opens only after its schemas exist.
@@ -66,13 +77,24 @@ impl Catalog {
     /// # Errors
     /// When the lake cannot be listed.
     pub async fn rewrite(&self, mut statement: Statement) -> Result<Statement> {
-        if rewrite::rewrite(&mut statement.ast) {
+        let touches = rewrite::rewrite(&mut statement.ast);
+        if touches || NAMES_THE_LAKE.iter().any(|name| contains(&statement.sql, name)) {
             let with_definitions = statement.sql.contains("pg_get_viewdef");
-            let snapshot = Snapshot::read(&self.source.lake, with_definitions).await?;
-            self.source.latest.set(snapshot);
+            let path = self.context.search_path();
+            let snapshot = Snapshot::read(&self.source.lake, path, with_definitions).await?;
+            self.context.latest.set(snapshot);
         }
         Ok(statement)
     }
+}
+
+/// Functions that know the lake, which a statement may call without touching a table of the catalog.
+const NAMES_THE_LAKE: [&str; 5] =
+    ["current_schema", "to_regclass", "obj_description", "_is_visible", "pg_get_viewdef"];
+
+/// Returns whether a text holds a word, however it is written.
+fn contains(text: &str, word: &str) -> bool {
+    text.as_bytes().windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 #[cfg(test)]

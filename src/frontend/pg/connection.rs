@@ -1,23 +1,24 @@
 //! One client's connection: reads messages, keeps the protocol's state, answers.
 //!
-//! Called by `serve`, one task a connection. The simple protocol is here, the extended one in `extended`.
+//! Called by `serve`, one task a connection. The simple protocol is here, the extended one in `extended`; what both
+//! run is in `prepared` and `portal`.
 //! The one idea: every handler returns an [`Interrupt`] on failure and never sends an error itself; `serve` of this
 //! file sends it, moves the transaction to its failed state, and knows whether to skip to the next `Sync`.
 
-use super::catalog::Catalog;
-use super::extended::{Portal, PreparedStatement};
+use super::catalog::{Catalog, Named};
 use super::failure::{Failure, Interrupt, Severity};
-use super::rows::{self, Progress, RowCursor};
+use super::portal::{Portal, Started};
+use super::prepared::PreparedStatement;
+use super::rows::{self, Progress};
 use super::socket::Socket;
 use super::startup::REPORTED_SETTINGS;
 use super::statement::{self, Local};
-use crate::coordinator::{Outcome, Prepared, Session};
+use super::transaction::Transaction;
+use crate::coordinator::{Outcome, Prepared, Session, Step};
 use arrow::array::timezone::Tz;
 use datafusion::scalar::ScalarValue;
 use pgwire::messages::PgWireFrontendMessage as Message;
-use pgwire::messages::response::{
-    CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus,
-};
+use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, ReadyForQuery};
 use pgwire::messages::startup::ParameterStatus;
 use saltlake_sql::parse::Statement;
 use std::collections::{BTreeMap, HashMap};
@@ -39,12 +40,12 @@ pub struct Connection {
     pub(super) socket: Socket,
     pub(super) session: Arc<Session>,
     pub(super) catalog: Arc<Catalog>,
-    pub(super) transaction: TransactionStatus,
+    pub(super) transaction: Transaction,
     pub(super) statements: HashMap<String, Arc<PreparedStatement>>,
     pub(super) portals: HashMap<String, Portal>,
     pub(super) shutdown: Shutdown,
     known_settings: BTreeMap<&'static str, String>,
-    settings_may_differ: bool,
+    pub(super) settings_may_differ: bool,
     skip_until_sync: bool,
 }
 
@@ -61,7 +62,7 @@ impl Connection {
             socket,
             session,
             catalog,
-            transaction: TransactionStatus::Idle,
+            transaction: Transaction::default(),
             statements: HashMap::new(),
             portals: HashMap::new(),
             shutdown,
@@ -93,10 +94,22 @@ impl Connection {
 
     async fn serve_messages(&mut self) -> Result<(), Interrupt> {
         loop {
+            let is_open = self.transaction.is_open();
+            let timeout = self.session.idle_timeout(is_open);
+            let idle = async move {
+                match timeout {
+                    Some(timeout) => tokio::time::sleep(timeout).await,
+                    None => std::future::pending().await,
+                }
+            };
             let message = tokio::select! {
                 biased;
                 () = self.shutdown.stop.cancelled() => return Err(Failure::shutdown().into()),
                 message = self.socket.read_message() => message?,
+                () = idle => return Err(Failure::idle(is_open).into()),
+                () = self.session.terminated().cancelled() => {
+                    return Err(Failure::shutdown().into());
+                }
             };
             let Some(message) = message else { return Ok(()) };
             if matches!(message, Message::Terminate(_)) {
@@ -142,9 +155,8 @@ impl Connection {
     async fn fail(&mut self, failure: &Failure, extended: bool) -> Result<(), Interrupt> {
         log(failure);
         self.socket.put(&failure.to_error_response())?;
-        if self.transaction == TransactionStatus::Transaction {
-            self.transaction = TransactionStatus::Error;
-        }
+        self.transaction.fail();
+        self.leave_implicit_transaction(false);
         if extended {
             self.skip_until_sync = true;
             Ok(self.socket.flush().await?)
@@ -155,7 +167,7 @@ impl Connection {
 
     async fn ready(&mut self) -> Result<(), Interrupt> {
         self.report_settings()?;
-        self.socket.put(&ReadyForQuery::new(self.transaction))?;
+        self.socket.put(&ReadyForQuery::new(self.transaction.status()))?;
         Ok(self.socket.flush().await?)
     }
 
@@ -182,44 +194,48 @@ impl Connection {
         if statements.is_empty() {
             return self.socket.put(&EmptyQueryResponse::new());
         }
+        let are_several = statements.len() > 1;
         for statement in statements {
+            if are_several {
+                self.enter_implicit_transaction();
+            }
             self.query_one(statement).await?;
+        }
+        if are_several {
+            self.leave_implicit_transaction(true);
         }
         Ok(())
     }
 
     async fn query_one(&mut self, statement: Statement) -> Result<(), Interrupt> {
-        let local = statement::local(&statement.ast);
-        self.refuse_in_failed_transaction(local.as_ref())?;
-        if let Some(local) = local {
-            return self.run_local(&local).await;
+        let is_set_local = statement::is_set_local(&statement.ast);
+        let statement = Arc::new(self.plan(statement, &[]).await?);
+        if is_set_local && !self.transaction.is_block() {
+            self.warn("25P01", "SET LOCAL can only be used in transaction blocks")?;
+            // The value is checked, and forgotten.
+            self.session.transact(Step::Begin);
+            let outcome = self.start(&statement, Vec::new(), &[]).await;
+            self.session.transact(Step::Rollback);
+            return outcome.map(|_| ());
         }
-        let statement = self.rewrite(statement).await?;
-        let prepared = self.prepare(&statement).await?;
-        match self.run(&prepared, Vec::new()).await? {
-            Outcome::Done { tag } => self.socket.put(&CommandComplete::new(tag)),
-            Outcome::Rows(rows) => {
-                let mut cursor = RowCursor::new(rows, &[], self.time_zone())?;
-                let description = rows::describe(cursor.schema(), &[])?;
-                self.socket.put(&description)?;
-                let drained = self.shutdown.drained.clone();
-                match cursor.send(&mut self.socket, None, &drained).await? {
-                    Progress::Complete(n_rows) => self.complete_rows(n_rows),
-                    Progress::Suspended => Ok(()),
-                }
+        if let Started::Rows(mut cursor) = self.start(&statement, Vec::new(), &[]).await? {
+            let description = rows::describe(cursor.schema(), &[])?;
+            self.socket.put(&description)?;
+            let drained = self.shutdown.drained.clone();
+            if let Progress::Complete(n_rows) =
+                cursor.send(&mut self.socket, None, &drained).await?
+            {
+                self.socket.put(&CommandComplete::new(cursor.tag(n_rows)))?;
             }
         }
-    }
-
-    pub(super) fn complete_rows(&mut self, n_rows: u64) -> Result<(), Interrupt> {
-        self.socket.put(&CommandComplete::new(format!("SELECT {n_rows}")))
+        Ok(())
     }
 
     pub(super) fn refuse_in_failed_transaction(
         &self,
         local: Option<&Local>,
     ) -> Result<(), Interrupt> {
-        let failed = self.transaction == TransactionStatus::Error;
+        let failed = self.transaction.has_failed();
         if failed && !statement::ends_failed_transaction(local) {
             return Err(Failure::aborted_transaction().into());
         }
@@ -228,6 +244,7 @@ impl Connection {
 
     /// Makes a statement over `pg_catalog` one that can be planned.
     pub(super) async fn rewrite(&mut self, statement: Statement) -> Result<Statement, Interrupt> {
+        self.note_names(&statement.sql);
         let catalog = Arc::clone(&self.catalog);
         self.unless_gone(async move { catalog.rewrite(statement).await }).await
     }
@@ -244,12 +261,26 @@ impl Connection {
         prepared: &Prepared,
         parameters: Vec<ScalarValue>,
     ) -> Result<Outcome, Interrupt> {
+        self.note_names(&prepared.statement.sql);
         self.settings_may_differ |= statement::changes_settings(&prepared.statement.ast);
         let session = Arc::clone(&self.session);
         self.unless_gone(async move { session.run(prepared, parameters).await }).await
     }
 
-    async fn unless_gone<T>(
+    /// Tells the catalog what this connection has prepared and declared, when a statement asks for it.
+    fn note_names(&self, sql: &str) {
+        if !sql.contains("pg_prepared_statements") && !sql.contains("pg_cursors") {
+            return;
+        }
+        let statements = self.statements.iter().filter(|(name, _)| !name.is_empty());
+        let portals = self.portals.iter().filter(|(name, _)| !name.is_empty());
+        self.catalog.note_names(Named {
+            statements: statements.map(|(name, statement)| statement.shown(name)).collect(),
+            cursors: portals.map(|(name, portal)| portal.shown(name)).collect(),
+        });
+    }
+
+    pub(super) async fn unless_gone<T>(
         &mut self,
         work: impl Future<Output = crate::Result<T>>,
     ) -> Result<T, Interrupt> {
@@ -257,6 +288,7 @@ impl Connection {
             biased;
             result = work => Ok(result?),
             () = self.shutdown.drained.cancelled() => Err(Failure::shutdown().into()),
+            () = self.session.terminated().cancelled() => Err(Failure::shutdown().into()),
             error = self.socket.closed() => Err(error.into()),
         }
     }
@@ -266,102 +298,6 @@ impl Connection {
         let utc = || "UTC".parse().unwrap_or_else(|_| unreachable!("UTC is a time zone"));
         self.session.setting("TimeZone").and_then(|zone| zone.parse().ok()).unwrap_or_else(utc)
     }
-
-    /// Runs a statement that belongs to the connection and completes it.
-    pub(super) async fn run_local(&mut self, local: &Local) -> Result<(), Interrupt> {
-        let tag = match local {
-            Local::Begin { start } => {
-                self.begin()?;
-                if *start { "START TRANSACTION" } else { "BEGIN" }
-            }
-            Local::Commit => self.end_transaction(false)?,
-            Local::Rollback => self.end_transaction(true)?,
-            Local::Savepoint => self.savepoint("SAVEPOINT", "SAVEPOINT")?,
-            Local::Release => self.savepoint("RELEASE SAVEPOINT", "RELEASE")?,
-            Local::RollbackTo => self.savepoint("ROLLBACK TO SAVEPOINT", "ROLLBACK")?,
-            Local::Deallocate(name) => self.deallocate(name.as_deref())?,
-            Local::Discard { all, tag } => {
-                match all {
-                    true => self.discard_all().await?,
-                    false => self.discard(tag).await?,
-                }
-                tag
-            }
-        };
-        self.socket.put(&CommandComplete::new(tag.to_string()))
-    }
-
-    fn begin(&mut self) -> Result<(), Interrupt> {
-        if self.transaction != TransactionStatus::Idle {
-            self.warn("25001", "there is already a transaction in progress")?;
-            return Ok(());
-        }
-        self.transaction = TransactionStatus::Transaction;
-        Ok(())
-    }
-
-    fn end_transaction(&mut self, rollback: bool) -> Result<&'static str, Interrupt> {
-        let failed = self.transaction == TransactionStatus::Error;
-        if self.transaction == TransactionStatus::Idle {
-            self.warn("25P01", "there is no transaction in progress")?;
-        }
-        self.transaction = TransactionStatus::Idle;
-        self.portals.clear();
-        Ok(if rollback || failed { "ROLLBACK" } else { "COMMIT" })
-    }
-
-    /// Nothing is written in a transaction, so there is nothing to undo: a savepoint only clears the failed state.
-    fn savepoint(&mut self, command: &str, tag: &'static str) -> Result<&'static str, Interrupt> {
-        if self.transaction == TransactionStatus::Idle {
-            let message = format!("{command} can only be used in transaction blocks");
-            return Err(Failure::new(Severity::Error, "25P01", message).into());
-        }
-        self.transaction = TransactionStatus::Transaction;
-        Ok(tag)
-    }
-
-    fn deallocate(&mut self, name: Option<&str>) -> Result<&'static str, Interrupt> {
-        let Some(name) = name else {
-            self.statements.clear();
-            return Ok("DEALLOCATE ALL");
-        };
-        match self.statements.remove(name) {
-            Some(_) => Ok("DEALLOCATE"),
-            None => Err(unknown_statement(name).into()),
-        }
-    }
-
-    async fn discard_all(&mut self) -> Result<(), Interrupt> {
-        if self.transaction != TransactionStatus::Idle {
-            let message = "DISCARD ALL cannot run inside a transaction block";
-            return Err(Failure::new(Severity::Error, "25001", message).into());
-        }
-        self.statements.clear();
-        self.portals.clear();
-        self.settings_may_differ = true;
-        self.discard("DISCARD ALL").await
-    }
-
-    /// Lets the session forget what it holds.
-    async fn discard(&mut self, statement: &str) -> Result<(), Interrupt> {
-        let (session, statement) = (Arc::clone(&self.session), statement.to_string());
-        self.unless_gone(async move { session.execute(&statement).await }).await?;
-        Ok(())
-    }
-
-    fn warn(&mut self, sqlstate: &'static str, message: &str) -> Result<(), Interrupt> {
-        let warning = Failure::new(Severity::Warning, sqlstate, message);
-        self.socket.put(&warning.to_notice())
-    }
-}
-
-/// A prepared statement the client never made.
-pub(super) fn unknown_statement(name: &str) -> Failure {
-    let message = match name {
-        "" => "unnamed prepared statement does not exist".to_string(),
-        name => format!("prepared statement \"{name}\" does not exist"),
-    };
-    Failure::new(Severity::Error, "26000", message)
 }
 
 /// Errors stop here, so here they are logged, as loud as who has to act on them.

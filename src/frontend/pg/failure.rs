@@ -94,6 +94,22 @@ impl Failure {
         Self::new(Severity::Fatal, "57P01", "terminating connection due to administrator command")
     }
 
+    /// A client that did nothing for longer than its settings allow.
+    pub fn idle(in_transaction: bool) -> Self {
+        match in_transaction {
+            true => Self::new(
+                Severity::Fatal,
+                "25P03",
+                "terminating connection due to idle-in-transaction timeout",
+            ),
+            false => Self::new(
+                Severity::Fatal,
+                "57P05",
+                "terminating connection due to idle-session timeout",
+            ),
+        }
+    }
+
     /// Too many connections are open.
     pub fn too_many_connections() -> Self {
         let mut failure = Self::new(Severity::Fatal, "53300", "sorry, too many clients already");

@@ -2,27 +2,36 @@
 //!
 //! Called by the coordinator's role with a bound listener. pgwire encodes and decodes messages; what they mean is
 //! decided here, per connection:
-//! `serve` → `startup` (greeting, session) → `connection` (simple protocol) and `extended` → `rows` → `encode`.
-//! Limits: no encryption and no passwords yet, so the listener belongs on loopback; COPY and cursors are not offered.
+//! `serve` → `startup` (greeting, session) and `login` → `connection` (simple protocol) and `extended` → `prepared`, `portal`,
+//! `cursor`, `copy` → `rows` → `encode`.
 
 mod catalog;
 mod connection;
+mod copy;
+mod cursor;
 mod encode;
 mod extended;
 mod failure;
+mod local;
+mod login;
 mod params;
+mod portal;
+mod prepared;
 mod rows;
 mod socket;
 mod startup;
 mod statement;
+mod transaction;
 pub mod types;
 
 use crate::coordinator::Coordinator;
 use crate::error::Result;
+use crate::frontend::Security;
 use connection::{Connection, Shutdown};
 use failure::{Failure, Interrupt};
 use socket::Socket;
 use startup::Greeting;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -41,17 +50,20 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Limits of the PostgreSQL door.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct PgOptions {
     /// Clients served at the same time; one more is refused with 53300.
     pub max_connections: usize,
     /// How long running statements may go on after a shutdown began.
     pub drain_timeout: Duration,
+    /// Who may come in, and whether they must be encrypted.
+    pub security: Security,
 }
 
 impl Default for PgOptions {
     fn default() -> Self {
-        Self { max_connections: 100, drain_timeout: Duration::from_secs(30) }
+        let security = Security::default();
+        Self { max_connections: 100, drain_timeout: Duration::from_secs(30), security }
     }
 }
 
@@ -69,6 +81,7 @@ pub async fn serve(
         coordinator,
         permits: Arc::new(Semaphore::new(options.max_connections)),
         shutdown: Shutdown { stop: shutdown, drained: CancellationToken::new() },
+        security: options.security,
     };
     let mut connections = JoinSet::new();
     let max_sockets = options.max_connections.saturating_add(EXTRA_SOCKETS);
@@ -80,7 +93,7 @@ pub async fn serve(
             accepted = listener.accept(), if connections.len() < max_sockets => match accepted {
                 Ok((stream, peer)) => {
                     debug!(%peer, "client connected");
-                    connections.spawn(door.clone().serve_client(stream));
+                    connections.spawn(door.clone().serve_client(stream, peer));
                 }
                 Err(error) => {
                     warn!(%error, "accepting a connection failed");
@@ -126,21 +139,23 @@ struct Door {
     coordinator: Arc<Coordinator>,
     permits: Arc<Semaphore>,
     shutdown: Shutdown,
+    security: Security,
 }
 
 impl Door {
-    async fn serve_client(self, stream: TcpStream) {
+    async fn serve_client(self, stream: TcpStream, peer: SocketAddr) {
         // Answers are written whole, so waiting to fill a packet would only delay them.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "client is gone");
             return;
         }
         let mut socket = Socket::new(stream);
+        let tls = self.security.tls.as_deref();
         let greeting = tokio::select! {
             () = self.shutdown.stop.cancelled() => return,
             greeting = tokio::time::timeout(
                 STARTUP_TIMEOUT,
-                startup::negotiate(&mut socket, &self.coordinator),
+                startup::negotiate(&mut socket, &self.coordinator, tls),
             ) => greeting,
         };
         let startup = match greeting {
@@ -152,11 +167,25 @@ impl Door {
             warn!("connection refused: the limit is reached");
             return refuse(socket, &Failure::too_many_connections()).await;
         };
-        let opened =
-            startup::open_session(&self.coordinator, &startup).and_then(|(session, catalog)| {
+        let login = tokio::time::timeout(
+            STARTUP_TIMEOUT,
+            login::authenticate(&mut socket, &startup, &self.security),
+        );
+        let failure = match login.await {
+            Ok(Ok(())) => None,
+            Ok(Err(Interrupt::Failed(failure))) => Some(failure),
+            Ok(Err(Interrupt::Gone(_))) | Err(_) => return,
+        };
+        if let Some(failure) = failure {
+            drop(permit);
+            return refuse(socket, &failure).await;
+        }
+        let opened = startup::open_session(&self.coordinator, &startup, peer).and_then(
+            |(session, catalog)| {
                 startup::configure(&session, &startup)?;
                 Ok((session, catalog))
-            });
+            },
+        );
         let (session, catalog) = match opened {
             Ok(opened) => opened,
             Err(Interrupt::Failed(failure)) => {

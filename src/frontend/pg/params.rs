@@ -28,6 +28,11 @@ pub struct Parameter {
 }
 
 impl Parameter {
+    /// Returns the name of its type as `regtype` prints it.
+    pub fn type_name(&self) -> String {
+        format!("{}{}", self.wire.base.sql_name, if self.wire.is_array { "[]" } else { "" })
+    }
+
     /// Returns the OID a parameter description carries.
     pub fn oid(&self) -> u32 {
         self.wire.oid()
@@ -116,6 +121,7 @@ fn sql_type(column: &ColumnType) -> Option<datafusion::sql::sqlparser::ast::Data
 /// # Errors
 /// When their number or formats do not fit (08P01), or a value is not of its type (22P02, 22P03).
 pub fn decode_all(
+    statement: &str,
     parameters: &[Parameter],
     codes: &[i16],
     values: &[Option<Bytes>],
@@ -123,7 +129,7 @@ pub fn decode_all(
 ) -> Result<Vec<ScalarValue>, Failure> {
     if values.len() != parameters.len() {
         let message = format!(
-            "bind message supplies {} parameters, but prepared statement requires {}",
+            "bind message supplies {} parameters, but prepared statement \"{statement}\" requires {}",
             values.len(),
             parameters.len()
         );
@@ -152,7 +158,10 @@ fn null(parameter: &Parameter) -> Result<ScalarValue, Failure> {
 }
 
 /// Casts a value to the type the plan computes with.
-fn fit(value: ScalarValue, parameter: &Parameter) -> Result<ScalarValue, Failure> {
+///
+/// # Errors
+/// When it is not of that type (22P02).
+pub fn fit(value: ScalarValue, parameter: &Parameter) -> Result<ScalarValue, Failure> {
     let Some(plan) = &parameter.plan else { return Ok(value) };
     if value.data_type() == *plan {
         return Ok(value);

@@ -1,17 +1,19 @@
 //! Streams the rows of a running query to a client.
 //!
-//! Called for both protocols. One batch is held at a time and leaves in pieces of the socket's buffer, so a result of
+//! Called for both protocols, for cursors and for COPY. One batch is held at a time and leaves in pieces of the socket's buffer, so a result of
 //! any size needs the same memory and a slow client slows the query.
 //! While the next batch is computed the socket is watched: a client that leaves ends the query at once.
 
-use super::encode::{BatchEncoder, Format, Style};
+use super::encode::copy::{CopyFormat, CopyKind, CopyRows};
+use super::encode::{BatchEncoder, Format, Shape, Style};
 use super::failure::{Failure, Interrupt};
 use super::socket::{FLUSH_BYTES, Socket};
 use super::types;
 use crate::coordinator::Rows;
 use crate::error::Error;
+use arrow::array::RecordBatch;
 use arrow::array::timezone::Tz;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use futures::{FutureExt, StreamExt};
 use pgwire::messages::data::{FieldDescription, RowDescription};
 use tokio_util::sync::CancellationToken;
@@ -72,7 +74,16 @@ pub enum Progress {
 pub struct RowCursor {
     rows: Rows,
     styles: Vec<Style>,
-    batch: Option<BatchEncoder>,
+    shape: Shape,
+    /// The command tag, when it is not that of a query.
+    command: Option<&'static str>,
+    batch: Option<Current>,
+}
+
+/// The batch being sent, kept for a client that goes on in another format.
+struct Current {
+    batch: RecordBatch,
+    encoder: BatchEncoder,
 }
 
 impl RowCursor {
@@ -81,14 +92,53 @@ impl RowCursor {
     /// # Errors
     /// When the formats do not fit the columns.
     pub fn new(rows: Rows, formats: &[i16], time_zone: Tz) -> Result<Self, Failure> {
-        let formats = column_formats(formats, rows.schema.fields().len())?;
-        let styles = formats.into_iter().map(|format| Style { format, time_zone }).collect();
-        Ok(Self { rows, styles, batch: None })
+        let styles = styles(formats, &rows.schema, time_zone)?;
+        Ok(Self { rows, styles, shape: Shape::Message, command: None, batch: None })
+    }
+
+    /// Says that the rows are not a query's but a command's.
+    pub fn set_command(&mut self, command: Option<&'static str>) {
+        self.command = command;
+    }
+
+    /// Returns the command tag once `n_rows` rows were sent.
+    pub fn tag(&self, n_rows: u64) -> String {
+        self.command.map_or_else(|| format!("SELECT {n_rows}"), str::to_string)
+    }
+
+    /// Starts reading a query's rows for a COPY.
+    ///
+    /// # Errors
+    /// Never: one format fits any columns.
+    pub fn copy(rows: Rows, format: CopyFormat, time_zone: Tz) -> Result<Self, Failure> {
+        let code = i16::from(format.kind == CopyKind::Binary);
+        let styles = styles(&[code], &rows.schema, time_zone)?;
+        let shape = Shape::Copy(CopyRows::new(format));
+        Ok(Self { rows, styles, shape, command: None, batch: None })
+    }
+
+    /// Goes on in these formats and this time zone, from the next row.
+    ///
+    /// # Errors
+    /// When the formats do not fit the columns.
+    pub fn set_formats(&mut self, formats: &[i16], time_zone: Tz) -> Result<(), Interrupt> {
+        self.styles = styles(formats, &self.rows.schema, time_zone)?;
+        if let Some(current) = &mut self.batch {
+            let position = current.encoder.position();
+            current.encoder = BatchEncoder::new(&current.batch, &self.rows.schema, &self.styles)?;
+            current.encoder.skip(position);
+        }
+        Ok(())
     }
 
     /// Returns the columns.
-    pub fn schema(&self) -> &Schema {
+    pub fn schema(&self) -> &SchemaRef {
         &self.rows.schema
+    }
+
+    /// Returns the query.
+    pub fn query(&self) -> &Rows {
+        &self.rows
     }
 
     /// Sends up to `max_rows` rows.
@@ -104,29 +154,91 @@ impl RowCursor {
     ) -> Result<Progress, Interrupt> {
         let mut n_sent = 0;
         loop {
-            let batch = match &mut self.batch {
-                Some(batch) if !batch.is_done() => batch,
-                _ => match self.next_batch(socket, drained).await? {
-                    true => continue,
-                    false => return Ok(Progress::Complete(n_sent)),
-                },
-            };
             let left = max_rows.map_or(u64::MAX, |max_rows| max_rows - n_sent);
-            let left = usize::try_from(left).unwrap_or(usize::MAX);
-            n_sent += batch.put_rows(socket.output(), left, FLUSH_BYTES)? as u64;
-            socket.flush_if_full().await?;
-            if max_rows == Some(n_sent) {
+            if left == 0 {
                 return Ok(Progress::Suspended);
             }
+            let Some(encoder) = self.encoder(socket, drained).await? else {
+                return Ok(Progress::Complete(n_sent));
+            };
+            let left = usize::try_from(left).unwrap_or(usize::MAX);
+            let (shape, encoder) = encoder;
+            n_sent += encoder.put_rows(shape, socket.output(), left, FLUSH_BYTES)? as u64;
+            socket.flush_if_full().await?;
         }
     }
 
-    /// Waits for the next batch; `false` at the end. What was encoded before leaves first when there is a wait.
+    /// Passes over up to `max_rows` rows; returns how many there were.
+    ///
+    /// # Errors
+    /// As [`RowCursor::send`].
+    pub async fn skip(
+        &mut self,
+        socket: &mut Socket,
+        max_rows: u64,
+        drained: &CancellationToken,
+    ) -> Result<u64, Interrupt> {
+        let mut n_skipped = 0;
+        while n_skipped < max_rows {
+            let Some((_, encoder)) = self.encoder(socket, drained).await? else { break };
+            let left = usize::try_from(max_rows - n_skipped).unwrap_or(usize::MAX);
+            n_skipped += encoder.skip(left) as u64;
+        }
+        Ok(n_skipped)
+    }
+
+    /// Sends all rows as a COPY, with what comes before and after them; returns how many there were.
+    ///
+    /// # Errors
+    /// As [`RowCursor::send`].
+    pub async fn send_copy(
+        &mut self,
+        socket: &mut Socket,
+        drained: &CancellationToken,
+    ) -> Result<u64, Interrupt> {
+        if let Shape::Copy(copy) = &self.shape {
+            let names: Vec<_> =
+                self.rows.schema.fields().iter().map(|field| field.name().as_str()).collect();
+            copy.put_header(&names, socket.output())?;
+        }
+        let n_rows = match self.send(socket, None, drained).await? {
+            Progress::Complete(n_rows) => n_rows,
+            Progress::Suspended => 0,
+        };
+        if let Shape::Copy(copy) = &self.shape {
+            copy.put_trailer(socket.output())?;
+        }
+        Ok(n_rows)
+    }
+
+    /// Returns the rows at hand, or those of the next batch; `None` at the end.
+    async fn encoder(
+        &mut self,
+        socket: &mut Socket,
+        drained: &CancellationToken,
+    ) -> Result<Option<(&mut Shape, &mut BatchEncoder)>, Interrupt> {
+        while self.batch.as_ref().is_none_or(|current| current.encoder.is_done()) {
+            self.batch = None;
+            match self.next_batch(socket, drained).await? {
+                None => return Ok(None),
+                Some(batch) => {
+                    let encoder = BatchEncoder::new(&batch, &self.rows.schema, &self.styles)?;
+                    self.batch = Some(Current { batch, encoder });
+                }
+            }
+        }
+        match &mut self.batch {
+            Some(current) => Ok(Some((&mut self.shape, &mut current.encoder))),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits for the next batch. What was encoded before leaves first when there is a wait.
     async fn next_batch(
         &mut self,
         socket: &mut Socket,
         drained: &CancellationToken,
-    ) -> Result<bool, Interrupt> {
+    ) -> Result<Option<RecordBatch>, Interrupt> {
         // `next` only borrows the stream, so trying it once without waiting loses nothing.
         let next = match self.rows.stream.next().now_or_never() {
             Some(next) if !drained.is_cancelled() => next,
@@ -141,14 +253,11 @@ impl RowCursor {
                 }
             }
         };
-        match next {
-            None => Ok(false),
-            Some(batch) => {
-                let batch = batch.map_err(Error::from)?;
-                let encoder = BatchEncoder::new(&batch, &self.rows.schema, &self.styles)?;
-                self.batch = Some(encoder);
-                Ok(true)
-            }
-        }
+        next.transpose().map_err(|error| Error::from(error).into())
     }
+}
+
+fn styles(formats: &[i16], schema: &Schema, time_zone: Tz) -> Result<Vec<Style>, Failure> {
+    let formats = column_formats(formats, schema.fields().len())?;
+    Ok(formats.into_iter().map(|format| Style { format, time_zone }).collect())
 }

@@ -6,6 +6,7 @@
 //! [`MAX_READ_AHEAD_BYTES`].
 
 use super::failure::{Failure, Interrupt};
+use crate::frontend::tls::{ClientStream, Tls};
 use bytes::{Buf, BytesMut};
 use pgwire::messages::{DecodeContext, Message, PgWireFrontendMessage, ProtocolVersion};
 use std::io;
@@ -26,7 +27,8 @@ const STARTUP_HEADER_BYTES: usize = 8;
 
 /// One client's connection, below the meaning of messages.
 pub struct Socket {
-    stream: TcpStream,
+    /// Taken only while a handshake replaces it.
+    stream: Option<ClientStream>,
     input: BytesMut,
     output: BytesMut,
     context: DecodeContext,
@@ -38,7 +40,29 @@ impl Socket {
         let mut context = DecodeContext::new(ProtocolVersion::PROTOCOL3_0);
         context.awaiting_frontend_ssl = false;
         context.awaiting_frontend_startup = true;
+        let stream = Some(ClientStream::Plain(stream));
         Self { stream, input: BytesMut::new(), output: BytesMut::new(), context }
+    }
+
+    /// Returns whether the bytes travel inside TLS.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.stream, Some(ClientStream::Tls(_)))
+    }
+
+    /// Goes on inside TLS; the client was told so.
+    ///
+    /// # Errors
+    /// When the client sent something before the handshake, which nobody vouches for, or the handshake fails.
+    pub async fn encrypt(&mut self, tls: &Tls) -> Result<(), Interrupt> {
+        if !self.input.is_empty() {
+            let message = "received unencrypted data after SSL request";
+            return Err(Failure::protocol(message).into());
+        }
+        let Some(ClientStream::Plain(stream)) = self.stream.take() else {
+            return Err(Failure::protocol("the connection is encrypted already").into());
+        };
+        self.stream = Some(tls.accept(stream).await?);
+        Ok(())
     }
 
     /// Reads one packet of the startup phase: it has no type byte. `None` at the end of the stream.
@@ -103,7 +127,8 @@ impl Socket {
     }
 
     async fn fill(&mut self) -> io::Result<usize> {
-        self.stream.read_buf(&mut self.input).await
+        let Some(stream) = &mut self.stream else { return Ok(0) };
+        stream.read_buf(&mut self.input).await
     }
 
     /// Waits until the client is gone, keeping what it sends meanwhile. Safe to drop while waiting.
@@ -150,7 +175,11 @@ impl Socket {
     /// # Errors
     /// When the client is gone.
     pub async fn flush(&mut self) -> io::Result<()> {
-        self.stream.write_all_buf(&mut self.output).await?;
+        let Some(stream) = &mut self.stream else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        stream.write_all_buf(&mut self.output).await?;
+        stream.flush().await?;
         // A single huge value must not keep its memory for the connection's life.
         if self.output.capacity() > 4 * FLUSH_BYTES {
             self.output = BytesMut::with_capacity(FLUSH_BYTES);
@@ -161,8 +190,10 @@ impl Socket {
     /// Writes what is left and closes.
     pub async fn close(mut self) {
         // The client may be gone already; there is nobody left to tell.
-        if self.flush().await.is_ok() {
-            let _ = self.stream.shutdown().await;
+        if self.flush().await.is_ok()
+            && let Some(stream) = &mut self.stream
+        {
+            let _ = stream.shutdown().await;
         }
     }
 }

@@ -1,11 +1,10 @@
 //! From an accepted socket to an open session: encryption request, startup packet, greeting.
-//!
-//! Everyone who reaches the port is trusted; the server therefore listens on loopback by default.
 
 use super::catalog::Catalog;
 use super::failure::{Failure, Interrupt, Severity};
 use super::socket::Socket;
 use crate::coordinator::{Coordinator, Session, SessionOptions};
+use crate::frontend::tls::Tls;
 use bytes::Buf;
 use pgwire::messages::PgWireFrontendMessage;
 use pgwire::messages::response::{GssEncResponse, SslResponse};
@@ -14,6 +13,7 @@ use pgwire::messages::startup::{
     SecretKey, SslRequest, Startup,
 };
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Settings a client is told about at startup and whenever they change, with the value when the session has none.
@@ -54,12 +54,22 @@ pub enum Greeting {
 pub async fn negotiate(
     socket: &mut Socket,
     coordinator: &Coordinator,
+    tls: Option<&Tls>,
 ) -> Result<Greeting, Interrupt> {
     for _ in 0..MAX_NEGOTIATIONS {
         let Some(packet) = socket.read_startup().await? else { return Ok(Greeting::Done) };
         if SslRequest::is_ssl_request_packet(&packet) {
-            socket.put(&SslResponse::Refuse)?;
-            socket.flush().await?;
+            match tls.filter(|_| !socket.is_encrypted()) {
+                Some(tls) => {
+                    socket.put(&SslResponse::Accept)?;
+                    socket.flush().await?;
+                    socket.encrypt(tls).await?;
+                }
+                None => {
+                    socket.put(&SslResponse::Refuse)?;
+                    socket.flush().await?;
+                }
+            }
             continue;
         }
         if GssEncRequest::is_gss_enc_request_packet(&packet) {
@@ -75,13 +85,26 @@ pub async fn negotiate(
                 }
                 return Ok(Greeting::Done);
             }
-            Ok(PgWireFrontendMessage::Startup(startup)) => return Ok(Greeting::Startup(startup)),
+            Ok(PgWireFrontendMessage::Startup(startup)) => {
+                if tls.is_some() && !socket.is_encrypted() {
+                    return Err(unencrypted());
+                }
+                return Ok(Greeting::Startup(startup));
+            }
             Ok(_) => return Err(Failure::protocol("expected a startup packet").into()),
             Err(_) if major != 3 => return Err(unsupported_protocol(major)),
             Err(error) => return Err(error),
         }
     }
     Err(Failure::protocol("expected a startup packet").into())
+}
+
+/// A certificate was configured so that nothing goes over the network in clear text.
+fn unencrypted() -> Interrupt {
+    let message = "this server accepts encrypted connections only";
+    let mut failure = Failure::new(Severity::Fatal, "28000", message);
+    failure.report.hint = Some("connect with sslmode=require or stricter".to_string());
+    failure.into()
 }
 
 fn unsupported_protocol(major: u16) -> Interrupt {
@@ -96,6 +119,7 @@ fn unsupported_protocol(major: u16) -> Interrupt {
 pub fn open_session(
     coordinator: &Arc<Coordinator>,
     startup: &Startup,
+    client: SocketAddr,
 ) -> Result<(Arc<Session>, Arc<Catalog>), Interrupt> {
     let parameter = |name: &str| startup.parameters.get(name).cloned().unwrap_or_default();
     let user = parameter("user");
@@ -109,6 +133,7 @@ pub fn open_session(
         database: database_of(&parameter("database"), &user),
         application_name: parameter("application_name"),
         frontend: "pg",
+        client: Some(client),
         extra_schemas: catalog.schemas(),
         extra_functions: catalog.functions(),
     };
@@ -125,6 +150,10 @@ pub fn open_session(
 pub fn configure(session: &Session, startup: &Startup) -> Result<(), Interrupt> {
     const NOT_SETTINGS: [&str; 5] =
         ["user", "database", "application_name", "replication", "options"];
+    let options = startup.parameters.get("options").map_or("", String::as_str);
+    for (name, value) in command_line(options)? {
+        session.set_start(&name, &value).map_err(fatal)?;
+    }
     for (name, value) in &startup.parameters {
         if NOT_SETTINGS.contains(&name.as_str()) || name.starts_with("_pq_.") {
             continue;
@@ -135,6 +164,44 @@ pub fn configure(session: &Session, startup: &Startup) -> Result<(), Interrupt> 
         }
     }
     Ok(())
+}
+
+/// Reads settings off a client's `options`, a command line: `-c name=value`, `--name=value`; a backslash keeps a blank.
+///
+/// # Errors
+/// For any other option.
+fn command_line(options: &str) -> Result<Vec<(String, String)>, Interrupt> {
+    let mut words = vec![String::new()];
+    let mut characters = options.chars();
+    while let Some(character) = characters.next() {
+        let Some(word) = words.last_mut() else { break };
+        match character {
+            '\\' => word.extend(characters.next()),
+            blank if blank.is_whitespace() => words.push(String::new()),
+            other => word.push(other),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    let mut settings = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let setting = match (word.strip_prefix("--"), word.strip_prefix("-c")) {
+            (Some(setting), _) => setting.to_string(),
+            (None, Some("")) => words.next().unwrap_or_default(),
+            (None, Some(setting)) => setting.to_string(),
+            (None, None) => word.clone(),
+        };
+        match setting.split_once('=') {
+            Some((name, value)) if word.starts_with('-') => {
+                settings.push((name.replace('-', "_"), value.to_string()));
+            }
+            _ => {
+                let message = format!("invalid command-line argument for server process: {word}");
+                return Err(Failure::new(Severity::Fatal, "42601", message).into());
+            }
+        }
+    }
+    Ok(settings)
 }
 
 /// A client that names no database asks for one named like its user, libpq's default; that means "the usual one".
@@ -184,4 +251,29 @@ pub fn greet(
     socket.put(&BackendKeyData::new(session.pid(), SecretKey::I32(session.secret())))?;
     socket.end_startup();
     Ok(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_a_command_line_of_settings() {
+        let read = |text: &str| command_line(text).ok();
+        let pairs = |pairs: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_string(), (*value).to_string());
+            Some(pairs.iter().map(owned).collect::<Vec<_>>())
+        };
+        assert_eq!(read(""), pairs(&[]));
+        assert_eq!(
+            read("-c statement_timeout=300 -csearch_path=a,b --application-name=x\\ y"),
+            pairs(&[
+                ("statement_timeout", "300"),
+                ("search_path", "a,b"),
+                ("application_name", "x y")
+            ])
+        );
+        assert_eq!(read("-d 3"), None);
+        assert_eq!(read("-c"), None);
+    }
 }

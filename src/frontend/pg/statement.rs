@@ -1,10 +1,16 @@
 //! What kind of statement this is for the door: most go to the session, a few belong to the connection.
 //!
 //! Transactions are a matter of the connection's state here: a lake has no multi-statement writes, so `BEGIN`
-//! changes what `ReadyForQuery` says and what is refused after an error, and nothing else.
+//! changes what `ReadyForQuery` says, what is refused after an error and what becomes of settings, and nothing else.
+//! Cursors and prepared statements are the connection's because the protocol's portals and statements are the same
+//! things under the same names.
 
 use datafusion::sql::parser::Statement as Ast;
-use datafusion::sql::sqlparser::ast::{DiscardObject, Statement};
+use datafusion::sql::sqlparser::ast::{
+    CloseCursor, ContextModifier, DataType, Declare, DiscardObject, Expr, FetchDirection, Ident,
+    Query, Set, Statement, Value, ValueWithSpan,
+};
+use saltlake_sql::parse::is_move;
 
 /// A statement the connection answers itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,17 +21,38 @@ pub enum Local {
         start: bool,
     },
     /// `COMMIT`, `END`.
-    Commit,
+    Commit {
+        /// Whether the next transaction begins at once.
+        chain: bool,
+    },
     /// `ROLLBACK`, `ABORT`.
-    Rollback,
+    Rollback {
+        /// Whether the next transaction begins at once.
+        chain: bool,
+    },
     /// `SAVEPOINT name`.
-    Savepoint,
+    Savepoint(String),
     /// `RELEASE SAVEPOINT name`.
-    Release,
+    Release(String),
     /// `ROLLBACK TO SAVEPOINT name`.
-    RollbackTo,
+    RollbackTo(String),
+    /// `PREPARE name (types) AS statement`.
+    Prepare(Prepare),
+    /// `EXECUTE name (values)`.
+    Execute {
+        /// The prepared statement.
+        name: String,
+        /// The values of its parameters.
+        values: Vec<Expr>,
+    },
     /// `DEALLOCATE name` or, without a name, `DEALLOCATE ALL`.
     Deallocate(Option<String>),
+    /// `DECLARE name CURSOR FOR query`.
+    Declare(DeclareCursor),
+    /// `FETCH` and `MOVE`.
+    Fetch(Fetch),
+    /// `CLOSE name` or, without a name, `CLOSE ALL`.
+    Close(Option<String>),
     /// `DISCARD ALL` and its parts.
     Discard {
         /// Whether everything goes, prepared statements and settings included.
@@ -35,20 +62,133 @@ pub enum Local {
     },
 }
 
+/// `PREPARE name (types) AS statement`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepare {
+    /// Its name.
+    pub name: String,
+    /// Declared types of the first parameters.
+    pub types: Vec<DataType>,
+    /// What is prepared.
+    pub statement: Box<Statement>,
+}
+
+/// `DECLARE name CURSOR FOR query`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclareCursor {
+    /// Its name.
+    pub name: String,
+    /// Whether rows leave in binary form in the simple protocol.
+    pub is_binary: bool,
+    /// Whether it outlives its transaction.
+    pub is_held: bool,
+    /// Whether it was declared to scroll.
+    pub is_scrollable: bool,
+    /// The query.
+    pub query: Box<Query>,
+}
+
+/// `FETCH` and `MOVE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// The cursor.
+    pub name: String,
+    /// Where to.
+    pub direction: Direction,
+    /// Whether the rows are passed over.
+    pub is_move: bool,
+}
+
+/// Where a FETCH goes from where the cursor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// This many rows on; `u64::MAX` for all.
+    Forward(u64),
+    /// To the row with this number, from 1.
+    Absolute(u64),
+    /// To the row this many further on, from 1.
+    Relative(u64),
+    /// To the row it is on.
+    Stay,
+    /// To a row before.
+    Backward,
+}
+
+impl Direction {
+    fn of(direction: &FetchDirection) -> Self {
+        match direction {
+            FetchDirection::Next => Self::Forward(1),
+            FetchDirection::Count { limit } => Self::forward(number(limit)),
+            FetchDirection::Forward { limit } => Self::forward(limit.as_ref().map_or(1, number)),
+            FetchDirection::All | FetchDirection::ForwardAll => Self::Forward(u64::MAX),
+            FetchDirection::Backward { limit } => Self::forward(-limit.as_ref().map_or(1, number)),
+            FetchDirection::First => Self::Absolute(1),
+            FetchDirection::Absolute { limit } => match u64::try_from(number(limit)) {
+                Ok(row) if row > 0 => Self::Absolute(row),
+                _ => Self::Backward,
+            },
+            FetchDirection::Relative { limit } => match number(limit) {
+                0 => Self::Stay,
+                n => u64::try_from(n).map_or(Self::Backward, Self::Relative),
+            },
+            FetchDirection::Prior | FetchDirection::Last | FetchDirection::BackwardAll => {
+                Self::Backward
+            }
+        }
+    }
+
+    fn forward(n_rows: i64) -> Self {
+        match n_rows {
+            0 => Self::Stay,
+            n_rows => u64::try_from(n_rows).map_or(Self::Backward, Self::Forward),
+        }
+    }
+}
+
+/// The parser only lets whole numbers of 32 bits through.
+fn number(value: &ValueWithSpan) -> i64 {
+    match &value.value {
+        Value::Number(digits, _) => digits.parse().unwrap_or(i64::MAX),
+        _ => i64::MAX,
+    }
+}
+
 /// Returns the local statement, or `None` for one the session runs.
 pub fn local(ast: &Ast) -> Option<Local> {
     let Ast::Statement(statement) = ast else { return None };
     Some(match statement.as_ref() {
         Statement::StartTransaction { begin, .. } => Local::Begin { start: !begin },
-        Statement::Commit { .. } => Local::Commit,
-        Statement::Rollback { savepoint: None, .. } => Local::Rollback,
-        Statement::Rollback { savepoint: Some(_), .. } => Local::RollbackTo,
-        Statement::Savepoint { .. } => Local::Savepoint,
-        Statement::ReleaseSavepoint { .. } => Local::Release,
+        Statement::Commit { chain, .. } => Local::Commit { chain: *chain },
+        Statement::Rollback { savepoint: None, chain } => Local::Rollback { chain: *chain },
+        Statement::Rollback { savepoint: Some(name), .. } => Local::RollbackTo(name_of(name)),
+        Statement::Savepoint { name } => Local::Savepoint(name_of(name)),
+        Statement::ReleaseSavepoint { name } => Local::Release(name_of(name)),
+        Statement::Prepare { name, data_types, statement } => Local::Prepare(Prepare {
+            name: name_of(name),
+            types: data_types.clone(),
+            statement: statement.clone(),
+        }),
+        Statement::Execute { name: Some(name), parameters, immediate: false, .. } => {
+            let name = name.0.last().and_then(|part| part.as_ident()).map(name_of)?;
+            Local::Execute { name, values: parameters.clone() }
+        }
         Statement::Deallocate { name, .. } => {
             let all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
-            Local::Deallocate((!all).then(|| name.value.clone()))
+            Local::Deallocate((!all).then(|| name_of(name)))
         }
+        Statement::Declare { stmts } => match stmts.as_slice() {
+            [declare] => Local::Declare(cursor(declare)?),
+            _ => return None,
+        },
+        Statement::Fetch { name, direction, into, .. } => Local::Fetch(Fetch {
+            name: name_of(name),
+            direction: Direction::of(direction),
+            is_move: is_move(into.as_ref()),
+        }),
+        Statement::Close { cursor } => Local::Close(match cursor {
+            CloseCursor::All => None,
+            CloseCursor::Specific { name } => Some(name_of(name)),
+        }),
         Statement::Discard { object_type } => Local::Discard {
             all: matches!(object_type, DiscardObject::ALL),
             tag: format!("DISCARD {object_type}"),
@@ -57,9 +197,51 @@ pub fn local(ast: &Ast) -> Option<Local> {
     })
 }
 
+fn cursor(declare: &Declare) -> Option<DeclareCursor> {
+    Some(DeclareCursor {
+        name: name_of(declare.names.first()?),
+        is_binary: declare.binary == Some(true),
+        is_held: declare.hold == Some(true),
+        is_scrollable: declare.scroll == Some(true),
+        query: declare.for_query.clone()?,
+    })
+}
+
+/// Returns a name as PostgreSQL keeps it: in lower case unless it was quoted.
+fn name_of(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
 /// Returns whether a statement may run in a transaction that has failed.
 pub fn ends_failed_transaction(local: Option<&Local>) -> bool {
-    matches!(local, Some(Local::Commit | Local::Rollback | Local::RollbackTo))
+    matches!(local, Some(Local::Commit { .. } | Local::Rollback { .. } | Local::RollbackTo(_)))
+}
+
+/// Returns the command tag of a statement that gives rows; `None` for a query, whose tag counts them.
+pub fn command_with_rows(ast: &Ast) -> Option<&'static str> {
+    match ast {
+        Ast::Explain(_) => Some("EXPLAIN"),
+        Ast::Statement(statement) => match statement.as_ref() {
+            Statement::ShowVariable { .. } => Some("SHOW"),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Returns whether a statement is `SET LOCAL`, which does nothing outside of a transaction.
+pub fn is_set_local(ast: &Ast) -> bool {
+    let Ast::Statement(statement) = ast else { return false };
+    match statement.as_ref() {
+        Statement::Set(Set::SingleAssignment { scope, .. }) => {
+            *scope == Some(ContextModifier::Local)
+        }
+        Statement::Set(Set::SetTimeZone { local, .. }) => *local,
+        _ => false,
+    }
 }
 
 /// Returns whether a statement may change settings, so the client has to be told the new ones.
@@ -90,12 +272,12 @@ mod tests {
             Some(Local::Begin { start: false }),
         );
         check("START TRANSACTION", Some(Local::Begin { start: true }));
-        check("COMMIT", Some(Local::Commit));
-        check("END", Some(Local::Commit));
-        check("ROLLBACK", Some(Local::Rollback));
-        check("ROLLBACK TO SAVEPOINT a", Some(Local::RollbackTo));
-        check("SAVEPOINT a", Some(Local::Savepoint));
-        check("RELEASE SAVEPOINT a", Some(Local::Release));
+        check("COMMIT", Some(Local::Commit { chain: false }));
+        check("END", Some(Local::Commit { chain: false }));
+        check("ROLLBACK AND CHAIN", Some(Local::Rollback { chain: true }));
+        check("ROLLBACK TO SAVEPOINT A", Some(Local::RollbackTo("a".to_string())));
+        check("SAVEPOINT \"A\"", Some(Local::Savepoint("A".to_string())));
+        check("RELEASE SAVEPOINT a", Some(Local::Release("a".to_string())));
         check("SELECT 1", None);
     }
 
@@ -105,5 +287,25 @@ mod tests {
         check("DEALLOCATE _pg3_0", Some(Local::Deallocate(Some("_pg3_0".to_string()))));
         check("DISCARD ALL", Some(Local::Discard { all: true, tag: "DISCARD ALL".to_string() }));
         check("DISCARD TEMP", Some(Local::Discard { all: false, tag: "DISCARD TEMP".to_string() }));
+    }
+
+    #[test]
+    fn directions_of_fetch_are_told_apart() {
+        for (sql, expected) in [
+            ("FETCH c", Direction::Forward(1)),
+            ("FETCH 0 FROM c", Direction::Stay),
+            ("FETCH 7 FROM c", Direction::Forward(7)),
+            ("FETCH -7 FROM c", Direction::Backward),
+            ("FETCH BACKWARD -7 FROM c", Direction::Forward(7)),
+            ("FETCH ALL FROM c", Direction::Forward(u64::MAX)),
+            ("FETCH FIRST FROM c", Direction::Absolute(1)),
+            ("FETCH ABSOLUTE 0 FROM c", Direction::Backward),
+            ("FETCH RELATIVE 0 FROM c", Direction::Stay),
+            ("FETCH RELATIVE 3 FROM c", Direction::Relative(3)),
+            ("FETCH LAST FROM c", Direction::Backward),
+        ] {
+            let fetch = Fetch { name: "c".to_string(), direction: expected, is_move: false };
+            check(sql, Some(Local::Fetch(fetch)));
+        }
     }
 }

@@ -244,6 +244,26 @@ pub fn by_name(name: &str) -> Option<&'static PgType> {
     TYPES.iter().copied().find(|ty| ty.name == name || ty.sql_name == name)
 }
 
+/// Returns the type a name means in SQL: aliases, lengths and brackets included. `unknown` has OID 0 here.
+pub fn by_sql_name(name: &str) -> Option<ColumnType> {
+    let name = name.trim().to_ascii_lowercase();
+    let (element, is_array) = match name.strip_suffix("[]") {
+        Some(element) => (element.trim(), true),
+        None => (name.as_str(), false),
+    };
+    let base = match element.split('(').next().unwrap_or_default().trim() {
+        "int" => &INT4,
+        "float" | "double" => &FLOAT8,
+        "decimal" | "dec" => &NUMERIC,
+        "char" | "character" => &BPCHAR,
+        "char varying" | "nvarchar" => &VARCHAR,
+        "string" => &TEXT,
+        "timestamp" if element.ends_with("with time zone") => &TIMESTAMPTZ,
+        name => by_name(name)?,
+    };
+    Some(ColumnType { base, is_array, typmod: -1 })
+}
+
 /// Returns the Arrow type that values of a PostgreSQL type are held in; `None` for `unknown`.
 pub fn to_arrow(column: &ColumnType) -> Option<DataType> {
     let data_type = match column.base.name {

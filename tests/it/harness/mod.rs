@@ -6,18 +6,22 @@
 mod cluster;
 mod flight;
 mod pg;
+mod postgres;
 mod proc_fs;
 mod process;
 mod psql;
 mod tools;
+mod wire;
 
 pub use cluster::{Cluster, Server, ServerOptions};
 pub use flight::FlightClient;
 pub use pg::{Message, Pg, PgError};
+pub use postgres::Postgres;
 pub use proc_fs::{cpu_load, cpu_seconds, peak_rss_mib, rss_mib};
 pub use process::{Process, run_saltlake};
 pub use psql::psql_command;
-pub use tools::{Python, SeaweedFs, free_port, skip};
+pub use tools::{Node, Python, SeaweedFs, free_port, skip};
+pub use wire::Wire;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

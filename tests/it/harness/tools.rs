@@ -52,6 +52,17 @@ impl Python {
             .unwrap()
     }
 
+    /// Runs a program in a file, which may import what lies beside it, with arguments.
+    pub fn run_file(&self, file: &Path, args: &[&str]) -> Output {
+        Command::new(self.bin_dir.join("python"))
+            .arg("-B")
+            .arg(file)
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
     /// Returns the path of a program that a package installed.
     pub fn program(&self, name: &str) -> PathBuf {
         self.bin_dir.join(name)
@@ -76,6 +87,50 @@ fn install_python() -> Result<PathBuf, String> {
     run_step(Command::new(venv.join("bin/python")).args(pip).arg(&requirements))?;
     std::fs::write(done, wanted).map_err(|e| e.to_string())?;
     Ok(venv.join("bin"))
+}
+
+/// Node with the packages of `tests/clients/package.json`.
+pub struct Node {
+    modules: PathBuf,
+}
+
+impl Node {
+    /// Finds or installs them; `None`, said aloud, where that is impossible.
+    pub fn find() -> Option<Self> {
+        match install_node() {
+            Ok(modules) => Some(Self { modules }),
+            Err(reason) => {
+                skip(&reason);
+                None
+            }
+        }
+    }
+
+    /// Runs a program in a file with arguments.
+    pub fn run_file(&self, file: &Path, args: &[&str]) -> Output {
+        let mut node = Command::new("node");
+        node.env("NODE_PATH", &self.modules).arg(file).args(args).stdin(Stdio::null());
+        node.output().unwrap()
+    }
+}
+
+/// Installs the packages unless they are there, and returns their folder.
+fn install_node() -> Result<PathBuf, String> {
+    let wanted_file = source_root().join("tests/clients/package.json");
+    let wanted = std::fs::read_to_string(&wanted_file).unwrap();
+    let folder = scratch_dir().join("../node");
+    std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+    let lock = File::create(folder.join("install.lock")).map_err(|e| e.to_string())?;
+    lock.lock().map_err(|e| e.to_string())?;
+    let done = folder.join("installed.txt");
+    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+        return Ok(folder.join("node_modules"));
+    }
+    std::fs::write(folder.join("package.json"), &wanted).map_err(|e| e.to_string())?;
+    let npm = ["install", "--no-audit", "--no-fund", "--ignore-scripts"];
+    run_step(Command::new("npm").args(npm).current_dir(&folder))?;
+    std::fs::write(done, wanted).map_err(|e| e.to_string())?;
+    Ok(folder.join("node_modules"))
 }
 
 fn run_step(command: &mut Command) -> Result<(), String> {
@@ -105,20 +160,47 @@ impl SeaweedFs {
     pub fn start() -> Option<Self> {
         let python = Python::find()?;
         let dir = tempfile::Builder::new().prefix("seaweedfs").tempdir_in(scratch_dir()).unwrap();
-        let port = free_port();
         write_identities(dir.path());
+        let mut args = vec!["server".to_owned(), format!("-dir={}", dir.path().display())];
+        args.extend([
+            "-s3".to_owned(),
+            format!("-s3.config={}", dir.path().join("s3.json").display()),
+        ]);
+        let server = Self::spawn(&python, dir, args, &[]);
+        server.wait_for_bucket(&python);
+        Some(server)
+    }
+
+    /// Starts it with a command line and environment of the caller's, in which `/data` is the folder of its data.
+    /// It listens when this returns; there is no bucket yet.
+    pub fn start_as(python: &Python, command: &[String], envs: &[(String, String)]) -> Self {
+        let dir = tempfile::Builder::new().prefix("seaweedfs").tempdir_in(scratch_dir()).unwrap();
+        let data = dir.path().display().to_string();
+        let args = command.iter().map(|arg| arg.replace("/data", &data)).collect();
+        let server = Self::spawn(python, dir, args, envs);
+        server.wait_until_listening();
+        server
+    }
+
+    fn spawn(
+        python: &Python,
+        dir: TempDir,
+        mut args: Vec<String>,
+        envs: &[(String, String)],
+    ) -> Self {
+        let port = free_port();
+        args.extend(local_server_args(port));
         let log = File::create(dir.path().join("log")).unwrap();
         let child = Command::new(python.program("weed"))
-            .args(server_args(dir.path(), port))
+            .args(args)
+            .envs(envs.iter().map(|(name, value)| (name, value)))
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        let server = Self { child, dir, port };
-        server.wait_for_bucket(&python);
-        Some(server)
+        Self { child, dir, port }
     }
 
     /// Returns `http://host:port`.
@@ -150,10 +232,14 @@ impl SeaweedFs {
         python.run(&(prelude + program), args)
     }
 
-    fn wait_for_bucket(&self, python: &Python) {
+    fn wait_until_listening(&self) {
         wait_until("the S3 server listens", Duration::from_secs(60), || {
             TcpStream::connect(("127.0.0.1", self.port)).is_ok()
         });
+    }
+
+    fn wait_for_bucket(&self, python: &Python) {
+        self.wait_until_listening();
         let program = format!("s3.create_dir('{S3_BUCKET}')");
         wait_until("the S3 server makes a bucket", Duration::from_secs(60), || {
             self.python(python, &program, &[]).status.success()
@@ -182,13 +268,11 @@ fn write_identities(dir: &Path) {
     std::fs::write(dir.join("s3.json"), identities.to_string()).unwrap();
 }
 
-fn server_args(dir: &Path, s3_port: u16) -> Vec<String> {
-    let mut args = vec!["server".to_owned(), format!("-dir={}", dir.display())];
-    args.extend(
-        ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-volume.max=20"].map(str::to_owned),
-    );
+/// Ports and addresses that let several of them run side by side.
+fn local_server_args(s3_port: u16) -> Vec<String> {
+    let mut args: Vec<String> =
+        ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=20"].map(str::to_owned).into();
     args.push("-master.volumeSizeLimitMB=64".to_owned());
-    args.push(format!("-s3.config={}", dir.join("s3.json").display()));
     args.push(format!("-s3.port={s3_port}"));
     // Each part also opens a gRPC port; left alone it would be the port plus 10000, which may be taken or too large.
     for part in ["master", "volume", "filer"] {

@@ -8,8 +8,11 @@
 mod postgres;
 mod runner;
 
+pub use postgres::load;
+
 use crate::harness::{Cluster, Pg, Server};
 use crate::lake::Lake;
+use crate::skew::salted;
 use runner::{Expectation, Failures};
 
 const ALL_FOLDERS: [(&str, Expectation); 4] = [
@@ -45,6 +48,38 @@ fn tpch_passes_on_a_coordinator_with_three_workers() {
     let lake = Lake::tpch();
     let cluster = Cluster::start(&lake, 3);
     run_tpch("cluster", || cluster.connect_distributed());
+}
+
+#[test]
+fn sql_files_pass_with_salted_joins() {
+    let lake = Lake::standard();
+    let server = Server::standalone(&lake);
+    let cluster = Cluster::start(&lake, 3);
+    let mut failures = Failures::default();
+    for folder in ["standard/joins", "standard/subqueries", "standard/sets"] {
+        for file in runner::files(folder) {
+            let check = |topology, connect: &dyn Fn() -> Pg, failures: &mut Failures| {
+                let door = || runner::Door::new("saltlake", salted(connect()));
+                runner::run_file(&file, topology, Expectation::Passes, &[], door, failures);
+            };
+            check("standalone", &|| server.connect(), &mut failures);
+            check("cluster", &|| cluster.connect_distributed(), &mut failures);
+        }
+    }
+    failures.assert_none();
+    let n_salted = "SELECT count(*) FROM system.join_decisions WHERE strategy = 'salt'";
+    for scalar in [server.scalar(n_salted), cluster.scalar(n_salted)] {
+        assert!(scalar.parse::<u32>().unwrap() > 50, "{scalar} joins were salted");
+    }
+}
+
+#[test]
+fn tpch_passes_with_salted_joins() {
+    let lake = Lake::tpch();
+    let cluster = Cluster::start(&lake, 3);
+    run_tpch("cluster", || salted(cluster.connect_distributed()));
+    let n_salted = "SELECT count(*) FROM system.join_decisions WHERE strategy = 'salt'";
+    assert!(cluster.scalar(n_salted).parse::<u32>().unwrap() > 30);
 }
 
 fn run_tpch(topology: &'static str, connect: impl Fn() -> Pg) {

@@ -1,18 +1,14 @@
 //! Checks the expected answers of the SQL files against a real PostgreSQL, so that none is merely what we print.
 
 use super::runner::{self, Door, Expectation, Failures};
-use crate::harness::Pg;
+use crate::harness::{Pg, Postgres};
 use crate::lake::tables::{ColumnType, Table, standard};
 
-/// `host:port` of a PostgreSQL 15 or later that lets user `test` into an empty database `lake` without a password.
-const ADDRESS: &str = "SALTLAKE_TEST_POSTGRES";
-
 #[test]
-#[ignore = "needs a PostgreSQL at SALTLAKE_TEST_POSTGRES"]
 fn sql_files_hold_on_postgres() {
-    let address = std::env::var(ADDRESS).unwrap_or_else(|_| panic!("{ADDRESS} is not set"));
-    let mut connection = Pg::connect(&address).unwrap();
-    load(&mut connection);
+    let Some(postgres) = Postgres::start() else { return };
+    let address = postgres.address.clone();
+    load(&mut Pg::connect(&address).unwrap());
     let connect = || {
         let mut connection = Pg::connect(&address).unwrap();
         connection.run("SET timezone = 'UTC'");

@@ -2,8 +2,9 @@
 //!
 //! Each is a row at a time over plain values: catalog results are small and clarity is worth more than speed here.
 
+use super::named::Named;
 use super::snapshot::{Latest, quote};
-use crate::coordinator::Session;
+use crate::coordinator::{Scope, Session};
 use crate::frontend::pg::startup::server_version;
 use crate::frontend::pg::types;
 use arrow::array::ArrayRef;
@@ -13,6 +14,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
+use parking_lot::Mutex;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock, Weak};
@@ -27,6 +29,21 @@ pub struct Context {
     pub latest: Arc<Latest>,
     /// The session, once it is open.
     pub session: OnceLock<Weak<Session>>,
+    /// What the connection has prepared and declared, as told last.
+    pub named: Mutex<Named>,
+}
+
+impl Context {
+    /// Returns the session while it is open.
+    pub fn session(&self) -> Option<Arc<Session>> {
+        self.session.get()?.upgrade()
+    }
+
+    /// Returns the schemas a name without one is looked for in.
+    pub fn search_path(&self) -> Vec<String> {
+        let usual = || vec!["public".to_string()];
+        self.session().map_or_else(usual, |session| session.search_path())
+    }
 }
 
 type Body = Box<dyn Fn(&Context, &[ScalarValue]) -> Result<ScalarValue> + Send + Sync>;
@@ -120,7 +137,29 @@ struct Builder {
 
 impl Builder {
     fn add(
+        self,
+        name: &'static str,
+        n_arguments: std::ops::RangeInclusive<usize>,
+        returns: DataType,
+        body: impl Fn(&Context, &[ScalarValue]) -> Result<ScalarValue> + Send + Sync + 'static,
+    ) -> Self {
+        self.add_as(Volatility::Stable, name, n_arguments, returns, body)
+    }
+
+    /// Adds a function that does something: it runs once a row, when the statement runs.
+    fn add_act(
+        self,
+        name: &'static str,
+        n_arguments: std::ops::RangeInclusive<usize>,
+        returns: DataType,
+        body: impl Fn(&Context, &[ScalarValue]) -> Result<ScalarValue> + Send + Sync + 'static,
+    ) -> Self {
+        self.add_as(Volatility::Volatile, name, n_arguments, returns, body)
+    }
+
+    fn add_as(
         mut self,
+        volatility: Volatility,
         name: &'static str,
         n_arguments: std::ops::RangeInclusive<usize>,
         returns: DataType,
@@ -130,7 +169,7 @@ impl Builder {
             0 => datafusion::logical_expr::TypeSignature::Nullary,
             n => datafusion::logical_expr::TypeSignature::Any(n),
         });
-        let signature = Signature::one_of(counts.collect(), Volatility::Stable);
+        let signature = Signature::one_of(counts.collect(), volatility);
         let context = Arc::clone(&self.context);
         let function = Function { name, signature, returns, body: Box::new(body), context };
         self.functions.push(Arc::new(ScalarUDF::from(function)));
@@ -153,17 +192,28 @@ impl Builder {
             .add("current_role", 0..=0, DataType::Utf8, user)
             .add("current_database", 0..=0, DataType::Utf8, database)
             .add("current_catalog", 0..=0, DataType::Utf8, database)
-            .add("current_schema", 0..=0, DataType::Utf8, |_, _| Ok(text("public")))
-            .add("current_schemas", 1..=1, list_of_text(), |_, arguments| {
+            .add("current_schema", 0..=0, DataType::Utf8, |context, _| {
+                let path = context.latest.get().schemas_of_path(false);
+                Ok(ScalarValue::Utf8(path.into_iter().next()))
+            })
+            .add("current_schemas", 1..=1, list_of_text(), |context, arguments| {
                 let implicit = arguments.first() == Some(&ScalarValue::Boolean(Some(true)));
-                Ok(texts(if implicit { &["pg_catalog", "public"] } else { &["public"] }))
+                let path = context.latest.get().schemas_of_path(implicit);
+                Ok(texts(&path.iter().map(String::as_str).collect::<Vec<_>>()))
             })
             .add("version", 0..=0, DataType::Utf8, |_, _| {
                 Ok(text(&format!("PostgreSQL {}", server_version())))
             })
             .add("pg_backend_pid", 0..=0, DataType::Int32, |context, _| {
-                Ok(ScalarValue::Int32(session(context).map(|session| session.pid())))
+                Ok(ScalarValue::Int32(context.session().map(|session| session.pid())))
             })
+            .add_act("pg_cancel_backend", 1..=1, DataType::Boolean, |context, arguments| {
+                act_on_backend(context, arguments, Session::cancel_other)
+            })
+            .add_act("pg_terminate_backend", 1..=2, DataType::Boolean, |context, arguments| {
+                act_on_backend(context, arguments, Session::terminate_other)
+            })
+            .add_act("set_config", 3..=3, DataType::Utf8, set_config)
             .add("current_setting", 1..=2, DataType::Utf8, current_setting)
             .add("pg_is_in_recovery", 0..=0, DataType::Boolean, |_, _| Ok(false.into()))
             .add("pg_my_temp_schema", 0..=0, DataType::Int64, |_, _| Ok(0_i64.into()))
@@ -201,6 +251,13 @@ impl Builder {
             })
             .add("quote_ident", 1..=1, DataType::Utf8, |_, arguments| {
                 Ok(ScalarValue::Utf8(string(arguments, 0).map(quote)))
+            })
+            .add("quote_literal", 1..=1, DataType::Utf8, |_, arguments| {
+                Ok(ScalarValue::Utf8(printed(arguments)?.map(|text| quote_literal(&text))))
+            })
+            .add("quote_nullable", 1..=1, DataType::Utf8, |_, arguments| {
+                let quoted = printed(arguments)?.map(|text| quote_literal(&text));
+                Ok(text(&quoted.unwrap_or_else(|| "NULL".to_string())))
             })
             .add("pg_encoding_to_char", 1..=1, DataType::Utf8, |_, arguments| {
                 Ok(text(if integer(arguments, 0) == Some(6) { "UTF8" } else { "" }))
@@ -324,8 +381,48 @@ fn oid(arguments: &[ScalarValue]) -> Option<i64> {
     integer(arguments, 0)
 }
 
-fn session(context: &Context) -> Option<Arc<Session>> {
-    context.session.get()?.upgrade()
+/// The first argument as text, whatever its type.
+fn printed(arguments: &[ScalarValue]) -> Result<Option<String>> {
+    match arguments.first().map(|value| value.cast_to(&DataType::Utf8)).transpose()? {
+        Some(ScalarValue::Utf8(text)) => Ok(text),
+        _ => Ok(None),
+    }
+}
+
+/// Puts quotes around a text, and the sign of an escaped string before it where it holds backslashes.
+fn quote_literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    match text.contains('\\') {
+        true => format!("E'{}'", quoted.replace('\\', "\\\\")),
+        false => format!("'{quoted}'"),
+    }
+}
+
+fn act_on_backend(
+    context: &Context,
+    arguments: &[ScalarValue],
+    act: fn(&Session, i32) -> bool,
+) -> Result<ScalarValue> {
+    let pid = integer(arguments, 0).and_then(|pid| i32::try_from(pid).ok());
+    let (Some(pid), Some(session)) = (pid, context.session()) else {
+        return Ok(ScalarValue::Boolean(None));
+    };
+    Ok(act(&session, pid).into())
+}
+
+fn set_config(context: &Context, arguments: &[ScalarValue]) -> Result<ScalarValue> {
+    let Some(name) = string(arguments, 0) else {
+        let message = "SET requires parameter name".to_string();
+        return Err(DataFusionError::Plan(message));
+    };
+    let value = string(arguments, 1).unwrap_or_default();
+    let scope = match arguments.get(2) {
+        Some(ScalarValue::Boolean(Some(true))) => Scope::Transaction,
+        _ => Scope::Session,
+    };
+    let Some(session) = context.session() else { return Ok(ScalarValue::Utf8(None)) };
+    session.set_setting(name, value, scope)?;
+    Ok(ScalarValue::Utf8(session.setting(name)))
 }
 
 fn current_setting(context: &Context, arguments: &[ScalarValue]) -> Result<ScalarValue> {
@@ -333,7 +430,7 @@ fn current_setting(context: &Context, arguments: &[ScalarValue]) -> Result<Scala
     let value = match name.to_ascii_lowercase().as_str() {
         "server_version" => Some(server_version()),
         "server_version_num" => Some("150000".to_string()),
-        _ => session(context).and_then(|session| session.setting(name)),
+        _ => context.session().and_then(|session| session.setting(name)),
     };
     let missing_ok = arguments.get(1) == Some(&ScalarValue::Boolean(Some(true)));
     match value {

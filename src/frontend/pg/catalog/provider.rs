@@ -2,8 +2,9 @@
 //!
 //! Equality filters on a column reach the scan, so asking for one relation's columns loads one relation.
 
+use super::functions::Context;
 use super::rows::{self, Wanted};
-use super::snapshot::{Latest, Snapshot};
+use super::snapshot::Snapshot;
 use super::tables::{TABLES, Table};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -23,10 +24,8 @@ use std::sync::Arc;
 pub struct Source {
     /// What is shown.
     pub lake: Arc<Lake>,
-    /// Who asks; owns everything that is shown.
-    pub user: String,
-    /// Refreshed by every scan.
-    pub latest: Arc<Latest>,
+    /// Who asks; owns everything that is shown. Its snapshot is refreshed by every scan.
+    pub context: Arc<Context>,
 }
 
 /// The schema `pg_catalog`.
@@ -101,13 +100,13 @@ impl TableProvider for CatalogTable {
         filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let lake = &self.source.lake;
-        let (latest, user) = (&self.source.latest, &self.source.user);
+        let (lake, context) = (&self.source.lake, &self.source.context);
+        let latest = &context.latest;
         if rows::FILLED.contains(&self.table.name) {
             let had_definitions = latest.get().relations.values().any(|o| o.definition.is_some());
-            latest.set(Snapshot::read(lake, had_definitions).await?);
+            latest.set(Snapshot::read(lake, context.search_path(), had_definitions).await?);
         }
-        let batch = rows::read(self.table, &self.schema, &wanted(filters), lake, user).await?;
+        let batch = rows::read(self.table, &self.schema, &wanted(filters), lake, context).await?;
         let schema = Arc::clone(&self.schema);
         Ok(MemorySourceConfig::try_new_exec(&[vec![batch]], schema, projection.cloned())?)
     }

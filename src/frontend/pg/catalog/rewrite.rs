@@ -32,6 +32,12 @@ static OID_COLUMNS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
     columns.filter(|column| column.is_oid()).map(|column| column.name).collect()
 });
 
+/// Names of all columns that hold functions, by name here and by OID in PostgreSQL.
+static FUNCTION_COLUMNS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
+    let columns = TABLES.values().flat_map(|table| &table.columns);
+    columns.filter(|column| column.type_name == "regproc").map(|column| column.name).collect()
+});
+
 /// Rewrites a statement in place; returns whether it touches the catalog.
 pub fn rewrite(ast: &mut Ast) -> bool {
     match ast {
@@ -237,15 +243,29 @@ fn number(expr: &mut Expr) {
 }
 
 fn is_oid_column(expr: &Expr) -> bool {
+    column_name(expr).is_some_and(|name| OID_COLUMNS.contains(name.as_str()))
+}
+
+fn is_function_column(expr: &Expr) -> bool {
+    column_name(expr).is_some_and(|name| FUNCTION_COLUMNS.contains(name.as_str()))
+}
+
+fn column_name(expr: &Expr) -> Option<String> {
     let name = match expr {
         Expr::Identifier(ident) => ident,
-        Expr::CompoundIdentifier(idents) => match idents.last() {
-            Some(ident) => ident,
-            None => return false,
-        },
-        _ => return false,
+        Expr::CompoundIdentifier(idents) => idents.last()?,
+        _ => return None,
     };
-    OID_COLUMNS.contains(name.value.to_ascii_lowercase().as_str())
+    Some(name.value.to_ascii_lowercase())
+}
+
+/// Turns the OID 0 into what `regproc` prints for it.
+fn no_function(expr: &mut Expr) {
+    let is_zero = matches!(expr, Expr::Value(value)
+        if matches!(&value.value, Value::Number(digits, _) if digits == "0"));
+    if is_zero {
+        *expr = Expr::Value(ValueWithSpan::from(Value::SingleQuotedString("-".to_string())));
+    }
 }
 
 fn binary(left: &mut Expr, op: &mut BinaryOperator, right: &mut Expr) {
@@ -258,6 +278,10 @@ fn binary(left: &mut Expr, op: &mut BinaryOperator, right: &mut Expr) {
         number(right);
     } else if is_oid_column(right) {
         number(left);
+    } else if is_function_column(left) {
+        no_function(right);
+    } else if is_function_column(right) {
+        no_function(left);
     }
 }
 

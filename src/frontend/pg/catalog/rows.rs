@@ -3,6 +3,9 @@
 //! A row names only the columns that differ from the default of their type (zero, false, empty text, null), which is
 //! what PostgreSQL's own bootstrap data does. Values come from the lake, never from a copy of it.
 
+mod session;
+
+use super::functions::Context;
 use super::oid;
 use super::tables::{Column, TABLES, Table};
 use crate::frontend::pg::types::{self, ColumnType, PgType, TYPES};
@@ -34,16 +37,19 @@ impl Wanted {
 type Row = Vec<(&'static str, ScalarValue)>;
 
 /// Names of the tables that may have rows.
-pub const FILLED: [&str; 14] = [
+pub const FILLED: [&str; 17] = [
     "pg_am",
     "pg_attribute",
     "pg_class",
+    "pg_cursors",
     "pg_database",
     "pg_description",
     "pg_language",
     "pg_namespace",
+    "pg_prepared_statements",
     "pg_roles",
     "pg_settings",
+    "pg_stat_activity",
     "pg_tables",
     "pg_tablespace",
     "pg_type",
@@ -60,23 +66,27 @@ pub async fn read(
     schema: &SchemaRef,
     wanted: &Wanted,
     lake: &Lake,
-    user: &str,
+    context: &Context,
 ) -> Result<RecordBatch> {
+    let user = &context.user;
     let rows = match table.name {
         "pg_am" => vec![access_method()],
         "pg_attribute" => attributes(wanted, lake).await?,
         "pg_class" => classes(wanted, lake).await?,
+        "pg_cursors" => session::cursors(context),
         "pg_database" => vec![database(lake.catalog_name())],
         "pg_description" => descriptions(lake).await?,
         "pg_language" => vec![language()],
         "pg_namespace" => namespaces(lake).await?,
+        "pg_prepared_statements" => session::prepared_statements(context),
         "pg_roles" => vec![role(user)],
         "pg_user" => vec![role_of_user(user)],
-        "pg_settings" => settings(),
-        "pg_tables" => tables(lake).await?,
+        "pg_settings" => session::settings(context),
+        "pg_stat_activity" => session::activity(context),
+        "pg_tables" => tables(lake, user).await?,
         "pg_tablespace" => tablespaces(),
         "pg_type" => all_types(),
-        "pg_views" => views(lake).await?,
+        "pg_views" => views(lake, user).await?,
         _ => Vec::new(),
     };
     batch(table, schema, &rows)
@@ -138,29 +148,6 @@ fn tablespaces() -> Vec<Row> {
     vec![tablespace(oid::TABLESPACE, "pg_default"), tablespace(1664, "pg_global")]
 }
 
-/// The settings drivers and tools look up here; `SHOW` has them all.
-fn settings() -> Vec<Row> {
-    let setting = |name, value, description| {
-        vec![
-            ("name", text(name)),
-            ("setting", text(value)),
-            ("category", text("Preset Options")),
-            ("short_desc", text(description)),
-            ("context", text("internal")),
-            ("vartype", text("string")),
-            ("source", text("default")),
-        ]
-    };
-    vec![
-        setting("server_version", "15.0", "Shows the server version."),
-        setting("server_version_num", "150000", "Shows the server version as an integer."),
-        setting("server_encoding", "UTF8", "Shows the server's character set."),
-        setting("max_identifier_length", "63", "Shows the maximum identifier length."),
-        setting("max_index_keys", "32", "Shows the maximum number of index keys."),
-        setting("integer_datetimes", "on", "Shows whether datetimes are integer based."),
-    ]
-}
-
 async fn namespaces(lake: &Lake) -> Result<Vec<Row>> {
     let mut names = lake.schemas().await?;
     for fixed in ["public", "pg_catalog", "information_schema"] {
@@ -198,10 +185,15 @@ fn relkind(relation: &Relation) -> &'static str {
     }
 }
 
-async fn tables(lake: &Lake) -> Result<Vec<Row>> {
+async fn tables(lake: &Lake, user: &str) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = Vec::new();
     let row = |schema: &str, name: &str| {
-        vec![("schemaname", text(schema)), ("tablename", text(name)), ("hasindexes", false.into())]
+        vec![
+            ("schemaname", text(schema)),
+            ("tablename", text(name)),
+            ("tableowner", text(user)),
+            ("hasindexes", false.into()),
+        ]
     };
     for relation in lake.relations().await? {
         if relation.kind == RelationKind::Table {
@@ -212,7 +204,7 @@ async fn tables(lake: &Lake) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-async fn views(lake: &Lake) -> Result<Vec<Row>> {
+async fn views(lake: &Lake, user: &str) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = Vec::new();
     for relation in lake.relations().await? {
         if relation.kind == RelationKind::View {
@@ -220,6 +212,7 @@ async fn views(lake: &Lake) -> Result<Vec<Row>> {
             rows.push(vec![
                 ("schemaname", text(&relation.schema)),
                 ("viewname", text(&relation.name)),
+                ("viewowner", text(user)),
                 ("definition", text(&definition)),
             ]);
         }
@@ -292,7 +285,8 @@ async fn attributes(wanted: &Wanted, lake: &Lake) -> Result<Vec<Row>> {
             && let Some(schema) = columns_of(lake, &relation).await
         {
             let fields = schema.fields().iter().enumerate();
-            rows.extend(fields.map(|(idx, field)| lake_attribute(oid, idx, field)));
+            let is_table = relation.kind == RelationKind::Table;
+            rows.extend(fields.map(|(idx, field)| lake_attribute(oid, idx, field, is_table)));
         }
     }
     for table in TABLES.values().filter(|table| wanted.allows_oid("attrelid", table.oid)) {
@@ -302,8 +296,10 @@ async fn attributes(wanted: &Wanted, lake: &Lake) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn lake_attribute(relation: i64, idx: usize, field: &Field) -> Row {
-    attribute(relation, idx, field.name(), types::of_field(field), !field.is_nullable())
+/// A view's columns say nothing about NULL, as in PostgreSQL.
+fn lake_attribute(relation: i64, idx: usize, field: &Field, is_table: bool) -> Row {
+    let not_null = is_table && !field.is_nullable();
+    attribute(relation, idx, field.name(), types::of_field(field), not_null)
 }
 
 fn catalog_attribute(relation: i64, idx: usize, column: &Column) -> Row {
@@ -451,6 +447,7 @@ fn default_value(column: &Column, data_type: &DataType) -> Result<ScalarValue> {
         };
     }
     match data_type {
+        DataType::Utf8 if column.type_name == "regproc" => Ok(ScalarValue::from("-")),
         DataType::Utf8 => Ok(ScalarValue::from("")),
         DataType::List(field) => {
             Ok(ScalarValue::List(ScalarValue::new_list_nullable(&[], field.data_type())))

@@ -11,8 +11,8 @@ use saltlake_catalog::{Lake, Relation, RelationKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A schema an unqualified name is looked for in.
-const VISIBLE: [&str; 2] = ["public", "pg_catalog"];
+/// The schema that is searched before the search path.
+const PG_CATALOG: &str = "pg_catalog";
 
 /// What of an object functions need.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub relations: BTreeMap<i64, Object>,
     /// Names of schemas.
     pub schemas: BTreeMap<i64, String>,
+    /// Schemas a name without one is looked for in, after `pg_catalog`.
+    pub path: Vec<String>,
 }
 
 /// Where the newest snapshot of one connection is.
@@ -57,8 +59,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// When the lake cannot be read.
-    pub async fn read(lake: &Lake, with_definitions: bool) -> Result<Self> {
-        let mut snapshot = Self::default();
+    pub async fn read(lake: &Lake, path: Vec<String>, with_definitions: bool) -> Result<Self> {
+        let mut snapshot = Self { path, ..Self::default() };
         for schema in lake.schemas().await? {
             snapshot.schemas.insert(oid::schema(&schema), schema);
         }
@@ -87,14 +89,22 @@ impl Snapshot {
     /// Returns whether a relation can be named without its schema.
     pub fn is_visible(&self, relation: i64) -> Option<bool> {
         let object = self.relations.get(&relation)?;
-        Some(VISIBLE.contains(&object.schema.as_str()))
+        Some(self.relation_oid(&quote(&object.name)) == Some(relation))
+    }
+
+    /// Returns the schemas of the search path that exist, `pg_catalog` first if it is to be named.
+    pub fn schemas_of_path(&self, with_implicit: bool) -> Vec<String> {
+        let exists = |schema: &&String| self.schemas.values().any(|name| name == *schema);
+        let implicit = with_implicit && !self.path.iter().any(|schema| schema == PG_CATALOG);
+        let first = implicit.then(|| PG_CATALOG.to_string());
+        first.into_iter().chain(self.path.iter().filter(exists).cloned()).collect()
     }
 
     /// Returns a relation's name as `regclass` prints it: with its schema unless it is visible.
     pub fn relation_name(&self, relation: i64) -> Option<String> {
         let object = self.relations.get(&relation)?;
         let name = quote(&object.name);
-        Some(match VISIBLE.contains(&object.schema.as_str()) {
+        Some(match self.is_visible(relation)? {
             true => name,
             false => format!("{}.{name}", quote(&object.schema)),
         })
@@ -107,11 +117,16 @@ impl Snapshot {
         }
         let parts = split_name(name)?;
         let matches = |schema: &str, name: &str| {
-            let found = self.relations.iter();
-            found.filter(|(_, o)| o.schema == schema && o.name == name).map(|(oid, _)| *oid).next()
+            let table = TABLES.get(name).filter(|_| schema == PG_CATALOG).map(|table| table.oid);
+            let oid = table.unwrap_or_else(|| oid::relation(schema, name));
+            let found = self.relations.get(&oid)?;
+            (found.schema == schema && found.name == name).then_some(oid)
         };
         match parts.as_slice() {
-            [name] => VISIBLE.iter().rev().find_map(|schema| matches(schema, name)),
+            [name] => {
+                let path = self.path.iter().map(String::as_str);
+                std::iter::once(PG_CATALOG).chain(path).find_map(|schema| matches(schema, name))
+            }
             [schema, name] | [_, schema, name] => matches(schema, name),
             _ => None,
         }
@@ -153,7 +168,8 @@ mod tests {
     use super::*;
 
     fn snapshot() -> Snapshot {
-        let mut snapshot = Snapshot::default();
+        let path = vec!["public".to_string()];
+        let mut snapshot = Snapshot { path, ..Snapshot::default() };
         for (schema, name) in [("public", "trips"), ("nyc", "Zones"), ("pg_catalog", "pg_class")] {
             let object = Object {
                 schema: schema.to_string(),
@@ -161,7 +177,11 @@ mod tests {
                 comment: None,
                 definition: None,
             };
-            snapshot.relations.insert(oid::relation(schema, name), object);
+            let oid = match schema {
+                "pg_catalog" => TABLES[name].oid,
+                schema => oid::relation(schema, name),
+            };
+            snapshot.relations.insert(oid, object);
         }
         snapshot
     }
@@ -179,5 +199,8 @@ mod tests {
         assert_eq!(snapshot.relation_name(trips).as_deref(), Some("trips"));
         assert_eq!(snapshot.relation_name(zones).as_deref(), Some("nyc.\"Zones\""));
         assert_eq!(snapshot.is_visible(zones), Some(false));
+        let nyc = Snapshot { path: vec!["nyc".to_string()], ..snapshot };
+        assert_eq!(nyc.relation_name(zones).as_deref(), Some("\"Zones\""));
+        assert_eq!(nyc.is_visible(trips), Some(false));
     }
 }

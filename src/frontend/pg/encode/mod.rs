@@ -1,4 +1,4 @@
-//! Arrow batches to `DataRow` messages.
+//! Arrow batches to `DataRow` messages, or to the rows of a COPY.
 //!
 //! Called by `rows::RowCursor`. The one idea: what to do with a column is decided once per batch, as a closure over
 //! the typed array; a row then costs one call per column and writes straight into the socket's buffer.
@@ -6,6 +6,7 @@
 //! Limits: values leave in PostgreSQL's ISO, `postgres` interval and hex styles only.
 
 mod array;
+pub mod copy;
 mod datetime;
 mod json;
 mod numeric;
@@ -18,6 +19,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{Field, Schema};
 use bytes::{BufMut, BytesMut};
+use copy::CopyRows;
 
 /// How a value leaves: PostgreSQL's format codes 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +119,15 @@ fn overflow(what: &str) -> crate::Error {
     datafusion::error::DataFusionError::from(error).into()
 }
 
+/// What a row is written as.
+#[derive(Debug)]
+pub enum Shape {
+    /// A `DataRow` message.
+    Message,
+    /// A row of a COPY.
+    Copy(CopyRows),
+}
+
 /// A batch whose columns are compiled; remembers how far it has been sent.
 pub struct BatchEncoder {
     columns: Vec<Cells>,
@@ -140,6 +151,18 @@ impl BatchEncoder {
         Ok(Self { columns, n_rows: batch.num_rows(), next: 0 })
     }
 
+    /// Returns the next row.
+    pub fn position(&self) -> usize {
+        self.next
+    }
+
+    /// Passes over up to `n` rows without writing them; returns how many there were.
+    pub fn skip(&mut self, n: usize) -> usize {
+        let skipped = n.min(self.n_rows - self.next);
+        self.next += skipped;
+        skipped
+    }
+
     /// Returns whether every row has been written.
     pub fn is_done(&self) -> bool {
         self.next == self.n_rows
@@ -151,6 +174,7 @@ impl BatchEncoder {
     /// When a value cannot be expressed in PostgreSQL's format; `out` then ends before that row.
     pub fn put_rows(
         &mut self,
+        shape: &mut Shape,
         out: &mut BytesMut,
         max_rows: usize,
         max_bytes: usize,
@@ -159,7 +183,11 @@ impl BatchEncoder {
         let last = self.n_rows.min(first.saturating_add(max_rows));
         while self.next < last && out.len() < max_bytes {
             let start = out.len();
-            if let Err(error) = self.put_row(out) {
+            let written = match shape {
+                Shape::Message => self.put_row(out),
+                Shape::Copy(copy) => copy.put_row(&self.columns, self.next, out),
+            };
+            if let Err(error) = written {
                 out.truncate(start);
                 return Err(error);
             }

@@ -260,9 +260,9 @@ fn a_row_is_one_data_row_message() {
     let style = Style { format: Format::Text, time_zone: "UTC".parse().unwrap() };
     let mut encoder = BatchEncoder::new(&batch, &schema, &[style]).unwrap();
     let mut out = BytesMut::new();
-    assert_eq!(encoder.put_rows(&mut out, 1, 1 << 20).unwrap(), 1);
+    assert_eq!(encoder.put_rows(&mut Shape::Message, &mut out, 1, 1 << 20).unwrap(), 1);
     assert!(!encoder.is_done());
     assert_eq!(out[..], [b'D', 0, 0, 0, 11, 0, 1, 0, 0, 0, 1, b'5']);
-    assert_eq!(encoder.put_rows(&mut out, 9, 1 << 20).unwrap(), 1);
+    assert_eq!(encoder.put_rows(&mut Shape::Message, &mut out, 9, 1 << 20).unwrap(), 1);
     assert!(encoder.is_done());
 }

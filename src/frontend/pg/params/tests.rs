@@ -10,7 +10,7 @@ fn utc() -> Tz {
 fn decode_as(oid: u32, format: Format, bytes: &[u8]) -> Result<ScalarValue, Failure> {
     let parameters = merge(&[oid], &[None]);
     let values = [Some(Bytes::copy_from_slice(bytes))];
-    decode_all(&parameters, &[format.code()], &values, utc()).map(|values| values[0].clone())
+    decode_all("", &parameters, &[format.code()], &values, utc()).map(|values| values[0].clone())
 }
 
 fn check_text(oid: u32, text: &str, expected: ScalarValue) {
@@ -45,7 +45,8 @@ fn text_of_every_common_type_is_read() {
 fn zoneless_text_means_the_sessions_zone() {
     let parameters = merge(&[1184], &[None]);
     let values = [Some(Bytes::from_static(b"2024-07-01 12:00:00"))];
-    let values = decode_all(&parameters, &[0], &values, "Europe/Berlin".parse().unwrap()).unwrap();
+    let values =
+        decode_all("", &parameters, &[0], &values, "Europe/Berlin".parse().unwrap()).unwrap();
     let expected = 1_719_828_000_000_000;
     let zone = Some("+00:00".into());
     assert_eq!(values[0], ScalarValue::TimestampMicrosecond(Some(expected), zone));
@@ -97,13 +98,26 @@ fn values_fit_the_plans_type() {
     assert_eq!(parameters[0].oid(), 23);
     assert_eq!(parameters[1].oid(), 21);
     let values = [Some(Bytes::from_static(b"7")), None];
-    let values = decode_all(&parameters, &[], &values, utc()).unwrap();
+    let values = decode_all("", &parameters, &[], &values, utc()).unwrap();
     assert_eq!(values, vec![ScalarValue::Int64(Some(7)), ScalarValue::Int16(None)]);
 }
 
 #[test]
+fn dates_and_timestamps_lose_what_postgres_passes_over() {
+    let read = |ty: u32, text: &'static str| {
+        let parameters = merge(&[ty], &[]);
+        let values = [Some(Bytes::from_static(text.as_bytes()))];
+        decode_all("", &parameters, &[0], &values, utc()).unwrap().remove(0).to_string()
+    };
+    assert_eq!(read(1082, "2016-01-01 +00"), "2016-01-01");
+    assert_eq!(read(1082, "2016-01-01"), "2016-01-01");
+    assert_eq!(read(1114, "2016-01-01 10:00:00+02"), read(1114, "2016-01-01 10:00:00"));
+    assert_eq!(read(1114, "2016-01-01 10:00:00.5-05:30"), read(1114, "2016-01-01 10:00:00.5"));
+}
+
+#[test]
 fn wrong_count_is_a_protocol_violation() {
-    let failure = decode_all(&merge(&[23], &[]), &[], &[], utc()).unwrap_err();
+    let failure = decode_all("s", &merge(&[23], &[]), &[], &[], utc()).unwrap_err();
     assert_eq!(failure.report.sqlstate, "08P01");
 }
 

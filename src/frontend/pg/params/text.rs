@@ -48,11 +48,34 @@ fn scalar(column: &ColumnType, text: &str, time_zone: Tz) -> Option<ScalarValue>
         "numeric" => numeric(trimmed)?,
         "bytea" => ScalarValue::Binary(Some(bytea(text)?)),
         "uuid" => uuid(trimmed)?,
-        "date" | "time" | "interval" => cast(trimmed, &types::to_arrow(column)?)?,
-        "timestamp" => cast(trimmed, &timestamp_type(false))?,
+        "date" => cast(day_of(trimmed), &types::to_arrow(column)?)?,
+        "time" | "interval" => cast(trimmed, &types::to_arrow(column)?)?,
+        "timestamp" => cast(without_offset(trimmed), &timestamp_type(false))?,
         "timestamptz" => timestamptz(trimmed, time_zone)?,
         _ => ScalarValue::from(text),
     })
+}
+
+/// Cuts off the time and the offset that drivers send along with a date, which PostgreSQL passes over.
+fn day_of(text: &str) -> &str {
+    match text.split_at_checked(10) {
+        Some((day, rest)) if rest.starts_with([' ', 'T']) && is_clock(rest) => day,
+        _ => text,
+    }
+}
+
+/// Cuts off an offset, which PostgreSQL passes over in a timestamp without time zone.
+fn without_offset(text: &str) -> &str {
+    let Some((_, clock)) = text.split_at_checked(10).filter(|(_, clock)| is_clock(clock)) else {
+        return text;
+    };
+    let end = clock.find(['+', '-', 'Z', 'z']).unwrap_or(clock.len());
+    text[..10 + end].trim_end()
+}
+
+fn is_clock(text: &str) -> bool {
+    text.chars()
+        .all(|c| c.is_ascii_digit() || [' ', 'T', ':', '.', '+', '-', 'Z', 'z'].contains(&c))
 }
 
 fn cast(text: &str, data_type: &DataType) -> Option<ScalarValue> {

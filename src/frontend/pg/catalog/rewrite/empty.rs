@@ -33,7 +33,11 @@ pub(super) fn replace(select: &mut Select) {
             _ => continue,
         };
         let alias = unique(name, &mut names);
-        let expr = typed_null(data_type(expr, &tables));
+        // A bare NULL takes the type of what a UNION puts it under.
+        let expr = match is_null(expr) {
+            true => null(),
+            false => typed_null(data_type(expr, &tables)),
+        };
         *item = SelectItem::ExprWithAlias { expr, alias };
     }
     select.from.clear();
@@ -217,6 +221,10 @@ fn output_name(expr: &Expr) -> String {
     }
 }
 
+fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if value.value == Value::Null)
+}
+
 /// DataFusion wants every output name once.
 fn unique(name: Ident, names: &mut Vec<String>) -> Ident {
     let mut value = name.value;
@@ -235,7 +243,10 @@ fn typed_null(data_type: DataType) -> Expr {
 /// The type of a column of the select's tables, else text.
 fn data_type(expr: &Expr, tables: &[&Table]) -> DataType {
     let column = column_name(expr).and_then(|name| {
-        tables.iter().flat_map(|table| &table.columns).find(|column| column.name == name)
+        let ours = tables.iter().flat_map(|table| &table.columns);
+        // A column of a subquery keeps the name and so the type it has in its table.
+        let all = TABLES.values().flat_map(|table| &table.columns);
+        ours.chain(all).find(|column| column.name == name)
     });
     match column.map(|column| column.type_name) {
         Some("bool") => DataType::Boolean,

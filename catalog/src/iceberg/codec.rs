@@ -1,0 +1,293 @@
+//! How scans of Iceberg tables travel to workers.
+//!
+//! DataFusion's own wire form of a Parquet scan knows neither deletes nor field ids: it would arrive whole and bring
+//! deleted rows back. So the scan is written as DataFusion writes it, and next to it what must not be lost. The codec
+//! fails closed: it refuses to write a scan of which anything is missing, and to read one that does not add up; a scan
+//! that meets no codec cannot be written at all, because [`super::source`] has no wire form of its own.
+
+use super::apply::DeleteCaches;
+use super::block::DeleteKind;
+use super::facade;
+use super::scan::{FileInfo, ScanDelete, ScanSpec};
+use super::source::IcebergSource;
+use datafusion::catalog::memory::DataSourceExec;
+use datafusion::common::{DataFusionError, Result, internal_datafusion_err, internal_err};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::scalar::ScalarValue;
+use datafusion_proto::physical_plan::{
+    DefaultPhysicalExtensionCodec, PhysicalExtensionCodec, PhysicalPlanNodeExt,
+    PhysicalProtoConverterExtension,
+};
+use datafusion_proto::protobuf;
+use object_store::path::Path;
+use prost::Message;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The form of the message. Coordinator and workers are of one version; a message of another form is refused.
+const FORM: u32 = 0x1ceb_0001;
+
+#[derive(Clone, PartialEq, Message)]
+struct ScanMessage {
+    #[prost(fixed32, tag = "1")]
+    form: u32,
+    /// The scan as DataFusion writes it.
+    #[prost(bytes = "vec", tag = "2")]
+    parquet: Vec<u8>,
+    #[prost(string, tag = "3")]
+    schema: String,
+    #[prost(string, repeated, tag = "4")]
+    older_schemas: Vec<String>,
+    #[prost(string, optional, tag = "5")]
+    mapping: Option<String>,
+    #[prost(string, tag = "6")]
+    store_key: String,
+    #[prost(message, repeated, tag = "7")]
+    deletes: Vec<DeleteMessage>,
+    /// In the order of the scan's files.
+    #[prost(message, repeated, tag = "8")]
+    files: Vec<FileMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DeleteMessage {
+    #[prost(string, tag = "1")]
+    path: String,
+    #[prost(uint64, tag = "2")]
+    size: u64,
+    #[prost(uint64, tag = "3")]
+    n_rows: u64,
+    /// 0 position deletes, 1 equality deletes, 2 a deletion vector.
+    #[prost(uint32, tag = "4")]
+    kind: u32,
+    #[prost(int32, repeated, tag = "5")]
+    ids: Vec<i32>,
+    #[prost(uint64, tag = "6")]
+    offset: u64,
+    #[prost(uint64, tag = "7")]
+    length: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FileMessage {
+    #[prost(string, tag = "1")]
+    location: String,
+    #[prost(uint64, tag = "2")]
+    n_rows: u64,
+    #[prost(uint32, repeated, tag = "3")]
+    deletes: Vec<u32>,
+    #[prost(message, repeated, tag = "4")]
+    constants: Vec<ConstantMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ConstantMessage {
+    #[prost(int32, tag = "1")]
+    id: i32,
+    #[prost(message, optional, tag = "2")]
+    value: Option<protobuf::ScalarValue>,
+}
+
+/// Writes and reads scans of Iceberg tables. What workers read from delete files is kept with it.
+#[derive(Debug, Clone, Default)]
+pub struct IcebergCodec {
+    caches: Arc<DeleteCaches>,
+}
+
+impl IcebergCodec {
+    pub(crate) fn new(caches: Arc<DeleteCaches>) -> Self {
+        Self { caches }
+    }
+}
+
+impl PhysicalExtensionCodec for IcebergCodec {
+    fn try_decode(
+        &self,
+        buf: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        ctx: &TaskContext,
+        proto_converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let message = ScanMessage::decode(buf)
+            .map_err(|error| internal_datafusion_err!("not an Iceberg scan: {error}"))?;
+        if message.form != FORM || !inputs.is_empty() {
+            return internal_err!("not an Iceberg scan of this version");
+        }
+        let node = protobuf::PhysicalPlanNode::decode(message.parquet.as_slice())
+            .map_err(|error| internal_datafusion_err!("not a Parquet scan: {error}"))?;
+        let codec = DefaultPhysicalExtensionCodec {};
+        let plan = node.try_into_physical_plan_with_converter(ctx, &codec, proto_converter)?;
+        let Some(config) = scan_of(&plan) else {
+            return internal_err!("an Iceberg scan without its Parquet scan");
+        };
+        let mut config = config.clone();
+        config.file_groups = with_infos(&config.file_groups, &message)?;
+        let scan = Arc::new(decode_spec(&message)?);
+        let parquet = Arc::clone(&config.file_source);
+        config.file_source = Arc::new(IcebergSource::new(parquet, scan, Arc::clone(&self.caches)));
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    fn try_encode(
+        &self,
+        node: Arc<dyn ExecutionPlan>,
+        buf: &mut Vec<u8>,
+        proto_converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<()> {
+        let found = scan_of(&node)
+            .and_then(|config| Some((config, config.file_source.downcast_ref::<IcebergSource>()?)));
+        let Some((config, source)) = found else {
+            return internal_err!("{} is not a scan of an Iceberg table", node.name());
+        };
+        let mut parquet = config.clone();
+        parquet.file_source = Arc::clone(source.parquet());
+        let files = config.file_groups.iter().flat_map(|group| group.files());
+        let infos = files.map(|file| {
+            file.extensions.get_arc::<FileInfo>().ok_or_else(|| {
+                let path = &file.object_meta.location;
+                internal_datafusion_err!("the deletes of Iceberg file {path} would be lost")
+            })
+        });
+        let infos = infos.collect::<Result<Vec<_>>>()?;
+        let node = protobuf::PhysicalPlanNode::try_from_physical_plan_with_converter(
+            DataSourceExec::from_data_source(parquet),
+            &DefaultPhysicalExtensionCodec {},
+            proto_converter,
+        )?;
+        let message = encode(source.scan(), &infos, node.encode_to_vec())?;
+        message.encode(buf).map_err(|error| internal_datafusion_err!("{error}"))
+    }
+}
+
+fn scan_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
+    plan.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()
+}
+
+/// Writes a scan, with those delete files only that its files need.
+fn encode(scan: &ScanSpec, infos: &[Arc<FileInfo>], parquet: Vec<u8>) -> Result<ScanMessage> {
+    let mut numbers: HashMap<u32, u32> = HashMap::new();
+    let mut deletes = vec![];
+    let mut files = Vec::with_capacity(infos.len());
+    for info in infos {
+        let mut own = Vec::with_capacity(info.deletes.len());
+        for number in &info.deletes {
+            let new = match numbers.get(number) {
+                Some(new) => *new,
+                None => {
+                    let delete = scan.deletes.get(*number as usize).ok_or_else(|| {
+                        internal_datafusion_err!("delete file {number} would be lost")
+                    })?;
+                    let new = u32::try_from(deletes.len()).unwrap_or(u32::MAX);
+                    deletes.push(encode_delete(delete));
+                    numbers.insert(*number, new);
+                    new
+                }
+            };
+            own.push(new);
+        }
+        let constants = info.constants.iter().map(|(id, value)| {
+            let value = value.try_into().map_err(DataFusionError::from)?;
+            Ok(ConstantMessage { id: *id, value: Some(value) })
+        });
+        files.push(FileMessage {
+            location: info.location.clone(),
+            n_rows: info.n_rows,
+            deletes: own,
+            constants: constants.collect::<Result<_>>()?,
+        });
+    }
+    Ok(ScanMessage {
+        form: FORM,
+        parquet,
+        schema: scan.schema.json.clone(),
+        older_schemas: scan.older_schemas.iter().map(|schema| schema.json.clone()).collect(),
+        mapping: scan.mapping_json.clone(),
+        store_key: scan.store_key.clone(),
+        deletes,
+        files,
+    })
+}
+
+fn encode_delete(delete: &ScanDelete) -> DeleteMessage {
+    let mut message = DeleteMessage {
+        path: delete.path.to_string(),
+        size: delete.size,
+        n_rows: delete.n_rows,
+        ..DeleteMessage::default()
+    };
+    match &delete.kind {
+        DeleteKind::Position => message.kind = 0,
+        DeleteKind::Equality(ids) => (message.kind, message.ids) = (1, ids.clone()),
+        DeleteKind::Vector { offset, length } => {
+            (message.kind, message.offset, message.length) = (2, *offset, *length);
+        }
+    }
+    message
+}
+
+fn decode_spec(message: &ScanMessage) -> Result<ScanSpec> {
+    let delete = |delete: &DeleteMessage| {
+        let kind = match delete.kind {
+            0 => DeleteKind::Position,
+            1 => DeleteKind::Equality(delete.ids.clone()),
+            2 => DeleteKind::Vector { offset: delete.offset, length: delete.length },
+            kind => return internal_err!("unknown kind {kind} of a delete file"),
+        };
+        let path = Path::parse(&delete.path)
+            .map_err(|error| internal_datafusion_err!("path of a delete file: {error}"))?;
+        Ok(ScanDelete { path, size: delete.size, kind, n_rows: delete.n_rows })
+    };
+    let schema =
+        |json: &String| facade::parse_schema(json).map(Arc::new).map_err(DataFusionError::from);
+    let mapping = message.mapping.as_deref().map(facade::parse_name_mapping).transpose()?;
+    Ok(ScanSpec {
+        schema: schema(&message.schema)?,
+        older_schemas: message.older_schemas.iter().map(schema).collect::<Result<_>>()?,
+        mapping_json: message.mapping.clone(),
+        mapping: mapping.map(Arc::new),
+        deletes: message.deletes.iter().map(delete).collect::<Result<_>>()?,
+        store_key: message.store_key.clone(),
+    })
+}
+
+/// Gives each file of a scan back what is known of it.
+fn with_infos(groups: &[FileGroup], message: &ScanMessage) -> Result<Vec<FileGroup>> {
+    let n_files: usize = groups.iter().map(|group| group.files().len()).sum();
+    if n_files != message.files.len() {
+        return internal_err!(
+            "an Iceberg scan of {n_files} files knows of {}",
+            message.files.len()
+        );
+    }
+    let mut known = message.files.iter();
+    let mut with_info = |group: &FileGroup| {
+        let mut files = group.files().to_vec();
+        for file in &mut files {
+            let Some(info) = known.next() else { return internal_err!("too few files") };
+            file.extensions.insert(decode_file(info, message.deletes.len())?);
+        }
+        Ok(FileGroup::new(files))
+    };
+    groups.iter().map(&mut with_info).collect()
+}
+
+fn decode_file(message: &FileMessage, n_deletes: usize) -> Result<FileInfo> {
+    if let Some(unknown) = message.deletes.iter().find(|delete| **delete as usize >= n_deletes) {
+        return internal_err!("an Iceberg scan without its delete file {unknown}");
+    }
+    let constant = |constant: &ConstantMessage| {
+        let value = constant.value.as_ref();
+        let value = value.ok_or_else(|| internal_datafusion_err!("a constant without a value"))?;
+        let value: ScalarValue = value.try_into().map_err(DataFusionError::from)?;
+        Ok((constant.id, value))
+    };
+    let constants: HashMap<_, _> = message.constants.iter().map(constant).collect::<Result<_>>()?;
+    Ok(FileInfo {
+        location: message.location.clone(),
+        n_rows: message.n_rows,
+        deletes: message.deletes.clone(),
+        constants: Arc::new(constants),
+    })
+}

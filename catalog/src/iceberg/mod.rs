@@ -1,0 +1,47 @@
+//! Iceberg tables: read by their metadata, planned on the coordinator, deletes applied where files are read.
+//!
+//! ```text
+//! place ──> facade ──> metadata, block          documents of the format, as our own types
+//!              │
+//! table ──> plan ─┬─> prune ──> ranges          files that can hold a wanted row
+//!   │             └─> deletes                   delete files of each data file
+//!   └────> source ─┬─> adapter, nested, resolve columns by field id
+//!             │    └─> apply, equality, vector  deleted rows as positions
+//!             └──> codec                        all of it on the way to workers
+//! ```
+//!
+//! Only [`facade`] and [`values`] name the `iceberg` crate, whose Arrow is of another version.
+
+mod adapter;
+mod apply;
+mod block;
+mod codec;
+mod deletes;
+mod equality;
+mod facade;
+mod inspect;
+mod metadata;
+mod nested;
+mod pin;
+mod place;
+mod plan;
+mod prune;
+mod ranges;
+mod resolve;
+mod scan;
+mod schema;
+mod source;
+mod statistics;
+mod table;
+mod values;
+mod vector;
+mod wire;
+
+pub(crate) use apply::DeleteCaches;
+pub(crate) use block::ManifestBlock;
+pub use codec::IcebergCodec;
+pub(crate) use inspect::Inspection;
+pub(crate) use metadata::{ManifestList, TableMetadata};
+pub use pin::one_snapshot;
+pub(crate) use place::{METADATA_FOLDER, is_metadata_file};
+pub(crate) use table::{At, IcebergTable, Place};

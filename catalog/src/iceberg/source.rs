@@ -1,0 +1,319 @@
+//! The file source: DataFusion's Parquet source, with what Iceberg adds to it done when a file is opened.
+//!
+//! ```text
+//! FileStream ─> IcebergMorselizer::plan_file ─ deletes read? ─> ParquetSource's morselizer
+//!                   columns by field id          row selection
+//! ```
+//!
+//! Everything else is left to the Parquet source: projection, filters, dynamic filters, pruning, limits, splitting. The
+//! source writes no wire form of itself; [`super::codec`] does, and where that is missing a plan cannot be sent.
+
+use super::adapter::FieldIdAdapters;
+use super::apply::DeleteCaches;
+use super::scan::{FileInfo, ScanSpec};
+use super::wire;
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, internal_datafusion_err, internal_err};
+use datafusion::config::ConfigOptions;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
+use datafusion::datasource::physical_plan::{
+    FileOpener, FileScanConfig, FileSource, ParquetSource,
+};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::physical_expr::expressions::{Column, lit};
+use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
+use datafusion_datasource::morsel::{MorselPlan, MorselPlanner, Morselizer};
+use object_store::ObjectStore;
+use std::fmt;
+use std::sync::Arc;
+
+/// Reads the Parquet files of an Iceberg table.
+#[derive(Clone)]
+pub(crate) struct IcebergSource {
+    parquet: Arc<dyn FileSource>,
+    scan: Arc<ScanSpec>,
+    caches: Arc<DeleteCaches>,
+}
+
+impl IcebergSource {
+    pub(super) fn new(
+        parquet: Arc<dyn FileSource>,
+        scan: Arc<ScanSpec>,
+        caches: Arc<DeleteCaches>,
+    ) -> Self {
+        Self { parquet, scan, caches }
+    }
+
+    /// Returns what the scan knows of its files.
+    pub(super) fn scan(&self) -> &Arc<ScanSpec> {
+        &self.scan
+    }
+
+    /// Returns the source that reads the files.
+    pub(super) fn parquet(&self) -> &Arc<dyn FileSource> {
+        &self.parquet
+    }
+
+    fn with_parquet(&self, parquet: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+        Arc::new(Self { parquet, ..self.clone() })
+    }
+
+    /// Splits filters into those the Parquet source may apply by itself and others. A filter on a nested column may turn
+    /// into one that it cannot apply, once the file's own fields are known, and would then be dropped.
+    fn is_flat(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
+        self.all_columns(filter, |data_type| !data_type.is_nested())
+    }
+
+    /// Bounds of floats leave NaN out: pruned by them, rows with NaN would be missed.
+    fn reads_float(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
+        !self.all_columns(filter, |data_type| !data_type.is_floating())
+    }
+
+    fn all_columns(&self, expr: &Arc<dyn PhysicalExpr>, holds: impl Fn(&DataType) -> bool) -> bool {
+        let schema = self.parquet.table_schema().table_schema();
+        let mut all = true;
+        // The closure never fails, so neither does the walk.
+        let _ = expr.apply(|node| {
+            if let Some(column) = node.downcast_ref::<Column>() {
+                let field = schema.field_with_name(column.name());
+                all &= field.is_ok_and(|field| holds(field.data_type()));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        all
+    }
+
+    /// Returns the Parquet source in a form that always asks how a file's columns become the table's. Without a filter it
+    /// would not ask when a file without field ids has the table's names, though these may mean other columns by now.
+    fn adapting(&self) -> Arc<dyn FileSource> {
+        match self.parquet.downcast_ref::<ParquetSource>() {
+            Some(parquet) if parquet.filter().is_none() => {
+                let always = parquet.with_predicate(lit(true));
+                Arc::new(always.with_pushdown_filters(false))
+            }
+            _ => Arc::clone(&self.parquet),
+        }
+    }
+
+    fn without_pruning(parquet: &Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+        let Some(source) = parquet.downcast_ref::<ParquetSource>() else {
+            return Arc::clone(parquet);
+        };
+        let mut options = source.table_parquet_options().clone();
+        options.global.pruning = false;
+        options.global.enable_page_index = false;
+        Arc::new(source.clone().with_table_parquet_options(options))
+    }
+}
+
+impl FileSource for IcebergSource {
+    fn create_file_opener(
+        &self,
+        _: Arc<dyn ObjectStore>,
+        _: &FileScanConfig,
+        _: usize,
+    ) -> Result<Arc<dyn FileOpener>> {
+        internal_err!("Iceberg files are read in morsels")
+    }
+
+    fn create_morselizer(
+        &self,
+        object_store: Arc<dyn ObjectStore>,
+        base_config: &FileScanConfig,
+        partition: usize,
+    ) -> Result<Box<dyn Morselizer>> {
+        let parquet = self.adapting();
+        let mut template = base_config.clone();
+        template.file_groups.clear();
+        template.file_source = Arc::clone(&parquet);
+        Ok(Box::new(IcebergMorselizer(Arc::new(Opening {
+            source: Self { parquet, ..self.clone() },
+            store: object_store,
+            template,
+            partition,
+        }))))
+    }
+
+    fn table_schema(&self) -> &TableSchema {
+        self.parquet.table_schema()
+    }
+
+    fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
+        self.with_parquet(self.parquet.with_batch_size(batch_size))
+    }
+
+    fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
+        self.parquet.filter()
+    }
+
+    fn projection(&self) -> Option<&ProjectionExprs> {
+        self.parquet.projection()
+    }
+
+    fn metrics(&self) -> &ExecutionPlanMetricsSet {
+        self.parquet.metrics()
+    }
+
+    fn file_type(&self) -> &str {
+        "iceberg"
+    }
+
+    fn fmt_extra(&self, t: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        if !self.scan.deletes.is_empty() && !matches!(t, DisplayFormatType::TreeRender) {
+            write!(f, ", delete_files={}", self.scan.deletes.len())?;
+        }
+        self.parquet.fmt_extra(t, f)
+    }
+
+    fn supports_repartitioning(&self) -> bool {
+        self.parquet.supports_repartitioning()
+    }
+
+    fn reorder_files(&self, files: Vec<PartitionedFile>) -> Vec<PartitionedFile> {
+        self.parquet.reorder_files(files)
+    }
+
+    fn try_pushdown_filters(
+        &self,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn FileSource>>> {
+        let is_flat: Vec<bool> = filters.iter().map(|filter| self.is_flat(filter)).collect();
+        let flat: Vec<_> =
+            filters.iter().zip(&is_flat).filter(|(_, flat)| **flat).map(|(f, _)| f).collect();
+        let parquet = match flat.iter().any(|filter| self.reads_float(filter)) {
+            true => Self::without_pruning(&self.parquet),
+            false => Arc::clone(&self.parquet),
+        };
+        let flat = flat.into_iter().map(Arc::clone).collect();
+        let pushed = parquet.try_pushdown_filters(flat, config)?;
+        let mut answers = pushed.filters.into_iter();
+        let answer = |is_flat| match is_flat {
+            true => answers.next().unwrap_or(PushedDown::No),
+            false => PushedDown::No,
+        };
+        let filters = is_flat.into_iter().map(answer).collect();
+        let all = FilterPushdownPropagation::with_parent_pushdown_result(filters);
+        Ok(match pushed.updated_node {
+            Some(parquet) => all.with_updated_node(self.with_parquet(parquet)),
+            None => all,
+        })
+    }
+
+    fn try_pushdown_sort(
+        &self,
+        order: &[PhysicalSortExpr],
+        eq_properties: &EquivalenceProperties,
+    ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
+        let pushed = self.parquet.try_pushdown_sort(order, eq_properties)?;
+        Ok(match pushed {
+            SortOrderPushdownResult::Exact { inner } => {
+                SortOrderPushdownResult::Exact { inner: self.with_parquet(inner) }
+            }
+            // Row groups would be put in order by statistics that go by the file's names of columns.
+            SortOrderPushdownResult::Inexact { .. } | SortOrderPushdownResult::Unsupported => {
+                SortOrderPushdownResult::Unsupported
+            }
+        })
+    }
+
+    fn try_pushdown_projection(
+        &self,
+        projection: &ProjectionExprs,
+    ) -> Result<Option<Arc<dyn FileSource>>> {
+        let pushed = self.parquet.try_pushdown_projection(projection)?;
+        Ok(pushed.map(|parquet| self.with_parquet(parquet)))
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        self.parquet.apply_expressions(f)
+    }
+}
+
+/// What opening files of one partition needs.
+struct Opening {
+    source: IcebergSource,
+    store: Arc<dyn ObjectStore>,
+    /// The scan without its files, reading with the Parquet source.
+    template: FileScanConfig,
+    partition: usize,
+}
+
+impl Opening {
+    fn plan(&self, file: PartitionedFile, info: &FileInfo) -> Result<Box<dyn MorselPlanner>> {
+        let scan = &self.source.scan;
+        let mut config = self.template.clone();
+        config.expr_adapter_factory = Some(Arc::new(FieldIdAdapters {
+            schema: Arc::clone(&scan.schema),
+            mapping: scan.mapping.clone(),
+            constants: Arc::clone(&info.constants),
+        }));
+        let store = Arc::clone(&self.store);
+        self.source.parquet.create_morselizer(store, &config, self.partition)?.plan_file(file)
+    }
+
+    async fn plan_with_deletes(&self, mut file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
+        let info = info_of(&file)?;
+        let (path, size) = (file.object_meta.location.clone(), file.object_meta.size);
+        let (caches, scan) = (&self.source.caches, &self.source.scan);
+        let selection = caches.selection(&self.store, scan, &info, &path, size).await;
+        if let Some(selection) = selection.map_err(wire::error)? {
+            file.extensions.insert(ParquetRowSelection::new(selection));
+        }
+        self.plan(file, &info)
+    }
+}
+
+fn info_of(file: &PartitionedFile) -> Result<Arc<FileInfo>> {
+    file.extensions.get_arc::<FileInfo>().ok_or_else(|| {
+        let path = &file.object_meta.location;
+        internal_datafusion_err!("nothing is known of the deletes of Iceberg file {path}")
+    })
+}
+
+struct IcebergMorselizer(Arc<Opening>);
+
+impl fmt::Debug for IcebergMorselizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("IcebergMorselizer").field(&self.0.partition).finish()
+    }
+}
+
+impl Morselizer for IcebergMorselizer {
+    fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
+        let info = info_of(&file)?;
+        if info.deletes.is_empty() {
+            return self.0.plan(file, &info);
+        }
+        Ok(Box::new(DeletesPlanner { opening: Arc::clone(&self.0), file }))
+    }
+}
+
+/// Reads the deletes of a file before the file.
+struct DeletesPlanner {
+    opening: Arc<Opening>,
+    file: PartitionedFile,
+}
+
+impl fmt::Debug for DeletesPlanner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DeletesPlanner").field(&self.file.object_meta.location).finish()
+    }
+}
+
+impl MorselPlanner for DeletesPlanner {
+    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
+        let Self { opening, file } = *self;
+        let read = async move { opening.plan_with_deletes(file).await };
+        Ok(Some(MorselPlan::new().with_pending_planner(read)))
+    }
+}

@@ -1,0 +1,79 @@
+//! Skewed joins on a real cluster: found, salted, even, explained, and the same rows.
+
+use crate::harness::{Cluster, Pg, Server};
+use crate::lake::Lake;
+
+const JOIN: &str = "SELECT s.sale_id, c.country FROM sales s JOIN customers c USING (customer_id)";
+
+/// Small tables are joined as large ones are: shuffled, and looked at.
+fn as_if_large(mut connection: Pg) -> Pg {
+    connection.run("SET datafusion.optimizer.hash_join_single_partition_threshold = 0");
+    connection.run("SET datafusion.optimizer.hash_join_single_partition_threshold_rows = 0");
+    connection.run("SET saltlake.skew_min_rows = 0");
+    connection.run("SET saltlake.skew = auto");
+    connection
+}
+
+/// Shuffles every join and salts all that may be salted.
+pub fn salted(mut connection: Pg) -> Pg {
+    connection.run("SET datafusion.optimizer.hash_join_single_partition_threshold = 0");
+    connection.run("SET datafusion.optimizer.hash_join_single_partition_threshold_rows = 0");
+    connection.run("SET saltlake.skew = force");
+    connection
+}
+
+fn text(rows: Vec<Vec<String>>) -> String {
+    rows.concat().join("\n")
+}
+
+/// Rows that each task of the stage of the join read.
+fn rows_of_join_tasks(analyzed: &str) -> Vec<usize> {
+    let tasks_of = |stage: &str| -> Vec<usize> {
+        let lines = stage.lines().filter(|line| line.trim_start().starts_with("task "));
+        let rows_in = |line: &str| line.split(": ").nth(1)?.split(' ').next()?.parse().ok();
+        lines.filter_map(rows_in).collect()
+    };
+    // The join's stage reads what the scans' stages give, so it is the one above them: the last but the coordinator's.
+    let stages: Vec<&str> = analyzed.split("\nStage ").skip(1).collect();
+    let join = stages.iter().map(|stage| tasks_of(stage)).filter(|tasks| tasks.len() == 3);
+    join.last().unwrap_or_else(|| panic!("{analyzed}"))
+}
+
+#[test]
+fn a_heavy_key_is_found_spread_and_explained() {
+    let lake = Lake::standard();
+    let cluster = Cluster::start(&lake, 3);
+    let mut connection = as_if_large(cluster.connect_distributed());
+    let analyze = format!("EXPLAIN ANALYZE {JOIN}");
+    let ordered = format!("{JOIN} ORDER BY 1");
+    let salted_rows = connection.rows(&ordered);
+    let salted = text(connection.rows(&analyze));
+    assert!(salted.contains(": salt (predicted"), "{salted}");
+    assert!(salted.contains("heavy hitters: 7 (build"), "{salted}");
+    assert!(salted.contains("saltlake_bucket"), "{salted}");
+    connection.run("SET saltlake.skew = off");
+    let plain = text(connection.rows(&analyze));
+    assert!(!plain.contains("saltlake_bucket"), "{plain}");
+    assert_eq!(connection.rows(&ordered), salted_rows);
+    let max = |analyzed: &str| rows_of_join_tasks(analyzed).into_iter().max().unwrap();
+    let n_rows: usize = rows_of_join_tasks(&salted).iter().sum();
+    assert!(max(&salted) * 10 < n_rows * 4, "uneven:\n{salted}");
+    assert!(max(&plain) * 10 > n_rows * 5, "even without salt:\n{plain}");
+    let decided = connection.rows(
+        "SELECT strategy, heavy_hitters FROM system.join_decisions WHERE strategy = 'salt' LIMIT 1",
+    );
+    assert_eq!(decided, [["salt", "7"]]);
+}
+
+#[test]
+fn a_join_without_skew_is_left_alone_and_says_why() {
+    let lake = Lake::standard();
+    let server = Server::standalone(&lake);
+    let mut connection = as_if_large(server.connect());
+    let sql = "EXPLAIN SELECT a.n FROM numbers a JOIN numbers b ON a.n = b.n";
+    let explained = text(connection.rows(sql));
+    assert!(explained.contains("shuffle (no heavy hitters)"), "{explained}");
+    connection.run("SET saltlake.skew_min_rows = 1000000");
+    let explained = text(connection.rows(sql));
+    assert!(explained.contains("rows are few"), "{explained}");
+}
