@@ -90,7 +90,9 @@ pub(super) fn parameter_types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>
         types[number - 1] = data_type;
     }
     for (number, data_type) in list_parameters(plan)? {
-        if let Some(known @ None) = types.get_mut(number - 1) {
+        if let Some(known) = types.get_mut(number - 1)
+            && known.is_none()
+        {
             *known = Some(data_type);
         }
     }
@@ -222,9 +224,10 @@ impl Coordinator {
             config.options_mut().optimizer.repartition_file_min_size = 0;
         }
         config.set_distributed_option_extension(options.clone());
-        config.set_distributed_compression(compression(options.exchange_compression, &workers))?;
+        let compression = compression(options.exchange_compression, &workers);
         config.set_distributed_worker_resolver(Pinned(workers));
         config.set_distributed_channel_resolver(self.channels.clone());
+        config.set_distributed_compression(compression)?;
         config.set_distributed_file_scan_config_bytes_per_partition(bytes_per_partition)?;
         config.set_distributed_worker_connection_buffer_budget_bytes(EXCHANGE_BUFFER_BYTES)?;
         Ok(options)

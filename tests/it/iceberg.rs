@@ -93,8 +93,8 @@ fn filters_leave_out_files_and_rows_stay_the_same() {
         assert!(!pruned.is_empty(), "{table}: {filter}: no rows");
         let plan =
             rows(&mut connection, &format!("EXPLAIN SELECT * FROM db.{table} WHERE {filter}"));
-        let note = plan.iter().find(|line| line.contains("manifests")).cloned();
-        note.unwrap_or_else(|| panic!("no note on manifests in\n{}", plan.join("\n")))
+        let note = plan.iter().find(|line| line.starts_with("Scan: ")).cloned();
+        note.unwrap_or_else(|| panic!("no line on the scan in\n{}", plan.join("\n")))
     };
     for (table, filter) in [
         ("spark_v1", "ts >= '2024-02-10' AND ts < '2024-02-20'"),
@@ -127,7 +127,7 @@ fn filters_leave_out_files_and_rows_stay_the_same() {
         check(table, filter);
     }
     let note = check("spark_v1", "ts < '2024-01-20'");
-    assert!(note.contains("of"), "{note}");
+    assert!(note.contains("pruned"), "{note}");
 }
 
 /// Tables whose files were damaged: an error with a code, on both topologies, and never a part of the rows.
@@ -161,7 +161,7 @@ fn damaged_tables_are_errors() {
     damage("cut_delete", "spark_pos_file", "-deletes.parquet", &cut);
     damage("no_vector", "spark_upgraded", ".puffin", &remove);
     damage("wrong_vector", "spark_upgraded", ".puffin", &flip);
-    damage("cut_vector", "spark_upgraded", ".puffin", &cut);
+    damage("cut_vector", "spark_upgraded", ".puffin", &|file| fs::write(file, "PFA1").unwrap());
     let edit = |from: &'static str, to: &'static str| {
         move |file: &Path| {
             let text = fs::read_to_string(file).unwrap();
@@ -259,8 +259,8 @@ fn one_statement_sees_one_snapshot() {
     let newest_document = folder.join(format!("v{}.metadata.json", newest.trim()));
     let kept = fs::read(&newest_document).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
-    let sql = "SELECT (SELECT count(*) FROM db.spark_v3), (SELECT count(*) FROM again), \
-               (SELECT count(*) FROM db.spark_v3 a JOIN again b USING (id))";
+    let sql = "SELECT (SELECT count(*) FROM db.spark_v3) a, (SELECT count(*) FROM again) b, \
+               (SELECT count(*) FROM db.spark_v3 x JOIN again y USING (id)) c";
     let mut seen = std::collections::BTreeSet::new();
     let mut errors = Vec::new();
     std::thread::scope(|scope| {
@@ -268,7 +268,8 @@ fn one_statement_sees_one_snapshot() {
         scope.spawn(|| {
             let previous = (newest.trim().parse::<u32>().unwrap() - 1).to_string();
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                fs::write(&hint, &previous).unwrap();
+                fs::write(folder.join("hint"), &previous).unwrap();
+                fs::rename(folder.join("hint"), &hint).unwrap();
                 fs::remove_file(&newest_document).unwrap();
                 std::thread::sleep(std::time::Duration::from_millis(3));
                 fs::write(folder.join("new"), &kept).unwrap();

@@ -64,7 +64,7 @@ pub(super) async fn newest_metadata(
 
 async fn hinted_version(store: &Arc<dyn ObjectStore>, metadata: &Path) -> Result<Option<u64>> {
     let hint = match store.get(&metadata.clone().join(VERSION_HINT)).await {
-        Ok(hint) if hint.meta.size <= MAX_HINT_BYTES => hint.bytes().await?,
+        Ok(hint) if (1..=MAX_HINT_BYTES).contains(&hint.meta.size) => hint.bytes().await?,
         Ok(_) | Err(object_store::Error::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
     };

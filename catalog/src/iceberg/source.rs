@@ -22,7 +22,7 @@ use datafusion::datasource::physical_plan::{
     FileOpener, FileScanConfig, FileSource, ParquetSource,
 };
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::physical_expr::expressions::{Column, lit};
+use datafusion::physical_expr::expressions::{Column, DynamicFilterTracking, lit};
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
@@ -73,6 +73,16 @@ impl IcebergSource {
     /// Bounds of floats leave NaN out: pruned by them, rows with NaN would be missed.
     fn reads_float(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
         !self.all_columns(filter, |data_type| !data_type.is_floating())
+    }
+
+    /// Whether a filter may be held against the bounds of row groups while it grows. The reader does that with the whole
+    /// predicate whatever the options say, so neither it nor what is there already may read a float.
+    fn may_grow(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
+        let is_dynamic = DynamicFilterTracking::classify(filter).contains_dynamic_filter();
+        let present = self.parquet.filter();
+        !is_dynamic
+            || (!self.reads_float(filter)
+                && present.is_none_or(|present| !self.reads_float(&present)))
     }
 
     fn all_columns(&self, expr: &Arc<dyn PhysicalExpr>, holds: impl Fn(&DataType) -> bool) -> bool {
@@ -184,7 +194,8 @@ impl FileSource for IcebergSource {
         filters: Vec<Arc<dyn PhysicalExpr>>,
         config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn FileSource>>> {
-        let is_flat: Vec<bool> = filters.iter().map(|filter| self.is_flat(filter)).collect();
+        let is_flat: Vec<bool> =
+            filters.iter().map(|filter| self.is_flat(filter) && self.may_grow(filter)).collect();
         let flat: Vec<_> =
             filters.iter().zip(&is_flat).filter(|(_, flat)| **flat).map(|(f, _)| f).collect();
         let parquet = match flat.iter().any(|filter| self.reads_float(filter)) {

@@ -220,15 +220,18 @@ impl Lake {
     ) -> Result<Option<Arc<dyn TableProvider>>> {
         let definitions = self.definitions.read().await?;
         if let Some(table) = definitions.table(schema, name) {
-            return Ok(Some(self.load_external(table).await?));
+            // Boxed, like the others here: views nest this future in itself.
+            return Ok(Some(Box::pin(self.load_external(table)).await?));
         }
         if let Some(view) = definitions.view(schema, name) {
             return Ok(Some(self.plan_view(view).await?));
         }
-        if let Some(found) = self.discovery.find(&definitions.schemas, schema, name).await? {
-            return self.load_found(&found).await;
+        let find = self.discovery.find(&definitions.schemas, schema, name);
+        if let Some(found) = Box::pin(find).await? {
+            return Box::pin(self.load_found(&found)).await;
         }
-        if let Some(table) = self.extended_table(&definitions, schema, name).await? {
+        let extended = self.extended_table(&definitions, schema, name);
+        if let Some(table) = Box::pin(extended).await? {
             return Ok(Some(table));
         }
         self.check_schema(&definitions, schema).await?;
