@@ -10,7 +10,9 @@
 //! ```
 //!
 //! [`bucket`] is the function under the hash, [`replicate`] the operator, [`router`] what both share.
+//! Beside them, [`shared`] runs a plan once for several readers.
 
 pub mod bucket;
 pub mod replicate;
 pub mod router;
+pub(crate) mod shared;

@@ -15,6 +15,7 @@ mod join_modes;
 mod join_order;
 mod rounding_casts;
 pub mod salt_join;
+mod share_subplans;
 pub(crate) mod window_sorts;
 mod yielding_joins;
 
@@ -32,8 +33,9 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use exact_in::ExactIn;
 use float_filters::FloatFilters;
 use join_modes::JoinModes;
-use join_order::JoinSize;
+use join_order::{JoinSize, Ordered};
 use rounding_casts::RoundingCasts;
+use share_subplans::{SharedPlanner, Sharing};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use yielding_joins::YieldingJoins;
@@ -87,11 +89,12 @@ impl PassLog {
 
     /// Adds a line that EXPLAIN prints: what a pass decided.
     pub fn note(&self, line: String) {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        // A plan made anew for the workers says the same again.
-        if !notes.contains(&line) {
-            notes.push(line);
-        }
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    /// Forgets what passes decided, because the plan is made anew.
+    pub fn forget_notes(&self) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Returns what passes decided, in order.
@@ -128,25 +131,63 @@ pub struct Optimized {
     join_sizes: Option<Arc<[JoinSize]>>,
 }
 
-/// Runs analyzer and logical passes, and orders joins.
+impl Optimized {
+    /// Returns whether parts of it are run once for several readers, which only one process can do.
+    ///
+    /// # Errors
+    /// When the plan cannot be walked.
+    pub fn is_sharing(&self) -> Result<bool> {
+        share_subplans::is_sharing(&self.plan)
+    }
+}
+
+/// Runs analyzer and logical passes, orders joins, and decides what is run once for several readers.
 ///
 /// # Errors
 /// When a pass fails, naming the pass.
 pub async fn optimize_logical(
     state: &SessionState,
     plan: LogicalPlan,
+    target: Target,
     log: &PassLog,
 ) -> Result<Optimized> {
     let mut clock = Instant::now();
-    let mut lap = |part, name: &str| {
-        log.record(part, name, clock.elapsed());
+    let mut lap = |name: &str| {
+        log.record(Part::Analyze, name, clock.elapsed());
         clock = Instant::now();
     };
     let options = state.config_options();
-    let plan = state
-        .analyzer()
-        .execute_and_check(plan, options, |_, rule| lap(Part::Analyze, rule.name()))?;
-    let disabled = disabled_passes(options);
+    let plan = state.analyzer().execute_and_check(plan, options, |_, rule| lap(rule.name()))?;
+    if !orders_joins(options) {
+        return Ok(Optimized { plan: logical(state, plan, log)?, join_sizes: None });
+    }
+    let is_shared = target == Target::Here && !is_disabled(options, share_subplans::NAME);
+    let start = Instant::now();
+    let shared = if is_shared { share_subplans::share(&plan)? } else { None };
+    log.record(Part::Logical, share_subplans::NAME, start.elapsed());
+    let mut best = ordered(state, plan, log).await?;
+    if let Some(shared) = shared {
+        let notes = PassLog::default();
+        let Sharing { plan, readers } = shared;
+        let shared = ordered(state, plan, &notes).await?;
+        log.record(Part::Logical, "with shared subplans", notes.total());
+        if let Some(note) = share_subplans::decide(&readers, best.work, shared.work) {
+            log.note(note);
+            best = shared;
+        }
+    }
+    best.notes.into_iter().for_each(|note| log.note(note));
+    Ok(Optimized { plan: best.plan, join_sizes: Some(best.sizes.into()) })
+}
+
+/// Runs DataFusion's logical passes.
+fn logical(state: &SessionState, plan: LogicalPlan, log: &PassLog) -> Result<LogicalPlan> {
+    let mut clock = Instant::now();
+    let mut lap = |name: &str| {
+        log.record(Part::Logical, name, clock.elapsed());
+        clock = Instant::now();
+    };
+    let disabled = disabled_passes(state.config_options());
     let rules = state
         .optimizer()
         .rules
@@ -154,14 +195,14 @@ pub async fn optimize_logical(
         .filter(|rule| !disabled.iter().any(|name| name == rule.name()))
         .cloned()
         .collect();
-    let plan = Optimizer::with_rules(rules)
-        .optimize(plan, state, |_, rule| lap(Part::Logical, rule.name()))?;
-    if !orders_joins(options) {
-        return Ok(Optimized { plan, join_sizes: None });
-    }
+    Optimizer::with_rules(rules).optimize(plan, state, |_, rule| lap(rule.name()))
+}
+
+/// Runs DataFusion's logical passes, and orders joins.
+async fn ordered(state: &SessionState, plan: LogicalPlan, log: &PassLog) -> Result<Ordered> {
+    let plan = logical(state, plan, log)?;
     let ordered = join_order::run(state, plan, log).await;
-    let (plan, sizes) = ordered.map_err(|error| error.context(join_order::NAME))?;
-    Ok(Optimized { plan, join_sizes: Some(sizes.into()) })
+    ordered.map_err(|error| error.context(join_order::NAME))
 }
 
 /// Whether the order of joins and their sides are ours to choose.
@@ -169,7 +210,7 @@ fn orders_joins(options: &ConfigOptions) -> bool {
     options.optimizer.join_reordering
         // The merge join behind this option sorts by its sides, and does not follow when they are swapped.
         && !options.optimizer.enable_piecewise_merge_join
-        && !disabled_passes(options).iter().any(|name| name == join_order::NAME)
+        && !is_disabled(options, join_order::NAME)
 }
 
 /// Where a physical plan is going to run.
@@ -216,7 +257,9 @@ pub async fn plan_physical(
     }
     let before = log.total();
     let start = Instant::now();
-    let physical = DefaultPhysicalPlanner::default().create_physical_plan(plan, &timed).await?;
+    let planner =
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(SharedPlanner::default())]);
+    let physical = planner.create_physical_plan(plan, &timed).await?;
     let rules_took = log.total().saturating_sub(before);
     log.record(Part::Physical, "create_physical_plan", start.elapsed().saturating_sub(rules_took));
     Ok(physical)

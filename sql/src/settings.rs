@@ -161,6 +161,8 @@ extensions_options! {
         pub skew_hint: SkewHint, default = SkewHint::default()
         /// Rows the larger input of a join must have before `auto` looks at its keys.
         pub skew_min_rows: usize, default = 1_000_000
+        /// Milliseconds of the slowest partition that salting must be predicted to save.
+        pub skew_min_saving_ms: usize, default = 100
         /// Rows that the copies of one salted join may add.
         pub skew_max_replicated_rows: usize, default = 5_000_000
         /// Rows sampled of each input of a join.

@@ -136,7 +136,7 @@ impl Coordinator {
         let scan_log = Arc::new(ScanLog::default());
         state.config_mut().set_extension(Arc::clone(&scan_log));
         let logical = plan;
-        let optimized = optimized(&state, &logical, &passes).await?;
+        let mut optimized = optimized(&state, &logical, Target::Here, &passes).await?;
         let mut plan = optimizer::plan_physical(&state, &optimized, Target::Here, &passes).await?;
         let n_workers = workers.map(|workers| workers.len());
         let mut placement = placement::decide(placement::scan_size(&plan), &options, n_workers);
@@ -162,6 +162,9 @@ impl Coordinator {
                 }
             } else {
                 scan_log.take();
+                if optimized.is_sharing()? {
+                    optimized = self::optimized(&state, &logical, Target::Stages, &passes).await?;
+                }
                 plan =
                     optimizer::plan_physical(&state, &optimized, Target::Stages, &passes).await?;
             }
@@ -257,11 +260,13 @@ impl Coordinator {
 async fn optimized(
     state: &SessionState,
     plan: &LogicalPlan,
+    target: Target,
     passes: &PassLog,
 ) -> Result<Optimized> {
+    passes.forget_notes();
     let mut state = state.clone();
     state.config_mut().set_extension(Arc::new(ScanLog::default()));
-    Ok(optimizer::optimize_logical(&state, plan.clone(), passes).await?)
+    Ok(optimizer::optimize_logical(&state, plan.clone(), target, passes).await?)
 }
 
 /// Plans for the workers once more, from the statement on.
@@ -270,7 +275,7 @@ async fn with_joins(
     plan: &LogicalPlan,
     passes: &PassLog,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let optimized = optimized(state, plan, passes).await?;
+    let optimized = optimized(state, plan, Target::Stages, passes).await?;
     Ok(optimizer::plan_physical(state, &optimized, Target::Stages, passes).await?)
 }
 

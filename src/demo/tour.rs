@@ -143,10 +143,11 @@ WHERE a.kind = 'Depends' AND b.kind = 'Depends'",
     },
     Step {
         title: None,
-        remark: "So few rows are left as they are. Spread by force, to see it at work:",
-        sql: "SET saltlake.skew = 'force'",
+        remark: "So small a side goes to every task whole. Shuffled and spread by force, to see it at work:",
+        sql: "SET datafusion.optimizer.hash_join_single_partition_threshold = 0",
         expected: Expected::Done,
     },
+    Step { title: None, remark: "", sql: "SET saltlake.skew = 'force'", expected: Expected::Done },
     Step {
         title: None,
         remark: "The heavy hitters go round the tasks, the rows they match are copied to each.",
@@ -157,6 +158,12 @@ WHERE a.kind = 'Depends' AND b.kind = 'Depends'",
         expected: Expected::Plan(&["heavy hitters:", "libc6", "saltlake_bucket"]),
     },
     Step { title: None, remark: "", sql: "RESET saltlake.skew", expected: Expected::Done },
+    Step {
+        title: None,
+        remark: "",
+        sql: "RESET datafusion.optimizer.hash_join_single_partition_threshold",
+        expected: Expected::Done,
+    },
     Step {
         title: Some(
             "A window: the two busiest zones of each borough, and their share of its trips",

@@ -10,6 +10,7 @@ fn as_if_large(mut connection: Pg) -> Pg {
     connection.run("SET datafusion.optimizer.hash_join_single_partition_threshold = 0");
     connection.run("SET datafusion.optimizer.hash_join_single_partition_threshold_rows = 0");
     connection.run("SET saltlake.skew_min_rows = 0");
+    connection.run("SET saltlake.skew_min_saving_ms = 0");
     connection.run("SET saltlake.skew = auto");
     connection
 }

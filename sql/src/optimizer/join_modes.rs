@@ -41,6 +41,10 @@ impl PhysicalOptimizerRule for JoinModes {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        // Nothing is to be collected: the engine's own way to say so holds here too.
+        if config.optimizer.hash_join_single_partition_threshold == 0 {
+            return Ok(plan);
+        }
         let mut key_counts = vec![];
         collect_joins(&plan, &mut key_counts);
         if !key_counts.iter().copied().eq(self.sizes.iter().map(|size| size.n_keys)) {

@@ -24,6 +24,7 @@ mod set;
 mod sides;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use super::{Part, PassLog};
 use datafusion::common::Result;
@@ -55,17 +56,25 @@ pub(super) struct JoinSize {
     pub(super) n_keys: usize,
 }
 
-/// Returns a plan whose joins are ordered by statistics, and what each of them reads, parents first.
+/// A plan whose joins are ordered.
+#[derive(Debug)]
+pub(super) struct Ordered {
+    pub(super) plan: LogicalPlan,
+    /// What each join reads, parents first.
+    pub(super) sizes: Vec<JoinSize>,
+    /// The estimated work of the whole plan, in rows that operators touch.
+    pub(super) work: f64,
+    /// What was reordered, a line a region.
+    pub(super) notes: Vec<String>,
+}
+
+/// Returns a plan whose joins are ordered by statistics.
 ///
 /// # Errors
 /// When a plan cannot be walked or put together again.
-pub(super) async fn run(
-    state: &SessionState,
-    plan: LogicalPlan,
-    log: &PassLog,
-) -> Result<(LogicalPlan, Vec<JoinSize>)> {
+pub(super) async fn run(state: &SessionState, plan: LogicalPlan, log: &PassLog) -> Result<Ordered> {
     if !has_join(&plan)? {
-        return Ok((plan, vec![]));
+        return Ok(Ordered { plan, sizes: vec![], work: 0.0, notes: vec![] });
     }
     let start = Instant::now();
     let known = Gathered::from_plan(state, &plan).await?;
@@ -73,6 +82,7 @@ pub(super) async fn run(
     let start = Instant::now();
     let mut pass = JoinOrder { known: &known, notes: vec![] };
     let reordered = pass.rewrite(plan)?;
+    let notes = pass.notes;
     let plan = if reordered.transformed {
         // Columns are cut where they are no longer needed, anew.
         let projections = Optimizer::with_rules(vec![Arc::new(OptimizeProjections::new())]);
@@ -80,10 +90,10 @@ pub(super) async fn run(
     } else {
         reordered.data
     };
-    pass.notes.into_iter().for_each(|note| log.note(note));
     let sizes = sizes(&plan, &known)?;
+    let work = work::work(&plan, &known)?;
     log.record(Part::Logical, NAME, start.elapsed());
-    Ok((plan, sizes))
+    Ok(Ordered { plan, sizes, work, notes })
 }
 
 fn sizes(plan: &LogicalPlan, known: &Gathered) -> Result<Vec<JoinSize>> {

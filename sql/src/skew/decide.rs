@@ -24,7 +24,7 @@ const FORCED_KEYS: usize = 8;
 const HEAVY_SHARE: f64 = 0.5;
 
 /// Part of the predicted time that salting must save.
-const MIN_GAIN: f64 = 0.2;
+const MIN_GAIN: f64 = 0.33;
 
 /// How much more work in all salting may make.
 const MAX_EXTRA_WORK: f64 = 1.15;
@@ -323,7 +323,8 @@ impl Facts<'_> {
             let reason = format!("an operator above needs its rows by key; {times} without it");
             return plain(reason, skew);
         }
-        if fast > slow * (1.0 - MIN_GAIN) {
+        let least_ns = options.skew_min_saving_ms as f64 * 1e6;
+        if fast > slow * (1.0 - MIN_GAIN) || slow - fast < least_ns {
             return plain(format!("heavy hitters, but little to gain: {times}"), skew);
         }
         if after.sum() > before.sum() * MAX_EXTRA_WORK {

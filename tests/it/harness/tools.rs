@@ -172,13 +172,16 @@ impl SeaweedFs {
     }
 
     /// Starts it with a command line and environment of the caller's, in which `/data` is the folder of its data.
-    /// It listens when this returns; there is no bucket yet.
+    /// Its buckets are there when this returns.
     pub fn start_as(python: &Python, command: &[String], envs: &[(String, String)]) -> Self {
         let dir = tempfile::Builder::new().prefix("seaweedfs").tempdir_in(scratch_dir()).unwrap();
         let data = dir.path().display().to_string();
         let args = command.iter().map(|arg| arg.replace("/data", &data)).collect();
         let server = Self::spawn(python, dir, args, envs);
-        server.wait_until_listening();
+        let log = server.dir.path().join("log");
+        wait_until("the S3 server has all its parts", Duration::from_secs(60), || {
+            std::fs::read_to_string(&log).is_ok_and(|text| text.contains("All enabled components"))
+        });
         server
     }
 
@@ -189,7 +192,17 @@ impl SeaweedFs {
         envs: &[(String, String)],
     ) -> Self {
         let port = free_port();
+        let is_mini = args.first().is_some_and(|command| command == "mini");
         args.extend(local_server_args(port));
+        if is_mini {
+            // It brings more parts; those that can be are left out, the others get ports of their own.
+            args.extend(
+                ["-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"].map(str::to_owned),
+            );
+            for part in ["admin.port", "admin.port.grpc", "webdav.port"] {
+                args.push(format!("-{part}={}", free_port()));
+            }
+        }
         let log = File::create(dir.path().join("log")).unwrap();
         let child = Command::new(python.program("weed"))
             .args(args)

@@ -46,7 +46,8 @@ impl Wire {
                 return self.until_ready();
             }
             "P" => {
-                let (statement, sql) = rest.split_once(' ').unwrap();
+                // The line has lost its trailing blanks where the statement is empty.
+                let (statement, sql) = rest.split_once(' ').unwrap_or((rest, ""));
                 let body = format!("{}\0{sql}\0\0\0", name(statement));
                 self.send(Some(b'P'), body.as_bytes());
             }

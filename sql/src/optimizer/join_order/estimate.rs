@@ -66,6 +66,13 @@ pub(super) fn estimate(plan: &LogicalPlan, known: &Gathered) -> Facts {
         LogicalPlan::Values(values) => {
             Facts { is_known: true, ..Facts::unknown(values.values.len() as f64, n_columns) }
         }
+        // A shared plan has the columns of its only input.
+        LogicalPlan::Extension(extension) if extension.node.name() == "Shared" => {
+            extension.node.inputs().first().map_or_else(
+                || Facts::unknown(UNKNOWN_ROWS, n_columns),
+                |input| estimate(input, known),
+            )
+        }
         _ => {
             let inputs = plan.inputs();
             let n_rows = inputs.iter().map(|input| estimate(input, known).n_rows);

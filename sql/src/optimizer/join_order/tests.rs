@@ -4,7 +4,7 @@ use super::gather::Gathered;
 use super::graph::JoinGraph;
 use super::region::{self, JoinTree, Region};
 use super::set::RelationSet;
-use super::{PassLog, build, enumerate, run};
+use super::{Ordered, PassLog, build, enumerate, run};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::util::display::array_value_to_string;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -197,7 +197,7 @@ async fn any_order_gives_the_same_rows() {
         n_not_empty += usize::from(!expected.is_empty());
 
         let log = PassLog::default();
-        let (ordered, _) = run(&state, plan.clone(), &log).await.unwrap();
+        let Ordered { plan: ordered, .. } = run(&state, plan.clone(), &log).await.unwrap();
         assert_eq!(ordered.schema().columns(), plan.schema().columns(), "case {case}: {sql}");
         assert_eq!(rows(&state, &ordered).await, expected, "case {case}: {sql}\n{ordered}");
 
@@ -227,9 +227,8 @@ async fn a_large_middle_is_avoided() {
     let state = context.state();
     let plan = state.optimize(&state.create_logical_plan(sql).await.unwrap()).unwrap();
     let log = PassLog::default();
-    let (ordered, _) = run(&state, plan.clone(), &log).await.unwrap();
+    let Ordered { plan: ordered, notes, .. } = run(&state, plan.clone(), &log).await.unwrap();
     assert_eq!(rows(&state, &ordered).await, rows(&state, &plan).await);
-    let notes = log.notes();
     assert_eq!(notes.len(), 1, "{notes:?}\n{ordered}");
     let joined_first = ["(days ⋈ facts)", "(facts ⋈ days)"];
     assert!(joined_first.iter().any(|pair| notes[0].contains(pair)), "{notes:?}");

@@ -382,10 +382,6 @@ async fn what_is_above_and_below_stays_right() {
             true,
         ),
         ("SELECT a.id, b.id, c.id FROM a JOIN b ON a.k0 = b.k0 JOIN c ON b.k0 = c.k0", true),
-        (
-            "SELECT a.id, rank() OVER (PARTITION BY a.k0 ORDER BY a.id) FROM a LEFT JOIN b ON a.k0 = b.k0",
-            true,
-        ),
         ("SELECT id FROM a WHERE k0 IN (SELECT k0 FROM b WHERE id % 3 = 0)", false),
         (
             "SELECT id FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.k0 = a.k0 AND b.id % 3 = a.id % 3)",
