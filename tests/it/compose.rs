@@ -125,7 +125,13 @@ fn its_services_answer_as_processes() {
     wait_until("the workers are members", Duration::from_secs(30), || {
         connection.scalar("SELECT count(*) FROM system.workers") == n_workers.to_string()
     });
-    connection.run("COPY (SELECT value AS n FROM generate_series(1, 1000)) TO 's3://lake/numbers.parquet' (FORMAT parquet)");
+    // A file is the least that a task reads of such small ones.
+    for part in 0..4 {
+        connection.run(&format!(
+            "COPY (SELECT value AS n FROM generate_series(1, 1000) WHERE value % 4 = {part}) \
+             TO 's3://lake/numbers/{part}.parquet' (FORMAT parquet)"
+        ));
+    }
     connection.run("SET saltlake.distribution = 'always'");
     assert_eq!(connection.scalar("SELECT sum(n) FROM numbers"), "500500");
     let plan =

@@ -86,7 +86,11 @@ impl Connection {
             return Err(unknown_cursor(&fetch.name).into());
         };
         self.start_query(&mut portal).await?;
-        way(&portal, direction)?;
+        if let Err(failure) = way(&portal, direction) {
+            // The cursor was not touched, so it stays.
+            self.portals.insert(fetch.name.clone(), portal);
+            return Err(failure.into());
+        }
         if !fetch.is_move && formats.is_none() {
             self.describe_cursor(&portal)?;
         }
