@@ -6,7 +6,7 @@
 //!   AggregateExec … of year_total         SharedExec: year_total   reads what the first one kept
 //! ```
 //!
-//! All nodes of one subplan hold the same [`SharedRows`]. The first stream that is polled starts a task that runs the
+//! All nodes of one such plan hold the same [`SharedRows`]. The first stream that is polled starts a task that runs the
 //! input to its end; it belongs to the rows, not to that stream, so a reader that goes away takes nothing from the
 //! others, and nobody waits for a reader. Rows are kept in memory that the pool grants, and in spill files beyond it.
 //! Limits: the whole input is read even when a reader needs a few rows of it; one process only.
@@ -49,7 +49,7 @@ struct Kept {
 type Outcome = std::result::Result<Arc<Vec<Kept>>, Arc<DataFusionError>>;
 type Running = Shared<BoxFuture<'static, Outcome>>;
 
-/// The rows of one shared subplan, computed by whoever asks first.
+/// The rows of one shared plan, computed by whoever asks first.
 #[derive(Default)]
 pub(crate) struct SharedRows {
     running: Mutex<Option<Running>>,
@@ -114,14 +114,14 @@ async fn keep(
         kept.batches.push(batch);
         if kept._reservation.try_grow(bytes).is_err() {
             let batches = std::mem::take(&mut kept.batches);
-            kept.files.extend(spill.spill_record_batch_and_finish(&batches, "a shared subplan")?);
+            kept.files.extend(spill.spill_record_batch_and_finish(&batches, "a shared plan")?);
             kept._reservation.free();
         }
     }
     Ok(kept)
 }
 
-/// One place that reads a shared subplan.
+/// One place that reads a shared plan.
 #[derive(Debug)]
 pub(crate) struct SharedExec {
     name: String,

@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::NullEquality;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{Partitioning, PhysicalExpr};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
@@ -91,8 +91,10 @@ fn visit(node: &Arc<dyn ExecutionPlan>, above: Above, above_ns: f64, found: &mut
     let is_exchange = node.is::<RepartitionExec>()
         || node.is::<CoalescePartitionsExec>()
         || node.is::<SortPreservingMergeExec>();
+    // An exchange for one input of a join is one for both, and would lose the order that the other has.
+    let keeps_order = node.children().iter().any(|child| child.output_ordering().is_some());
     for (idx, child) in node.children().into_iter().enumerate() {
-        let is_ordered = orders.get(idx).is_some_and(Option::is_some);
+        let is_ordered = keeps_order || orders.get(idx).is_some_and(Option::is_some);
         let uses_place = wanted.get(idx).is_some_and(|wanted| keys_of(wanted).is_some());
         let above = if is_exchange {
             Above::Free
