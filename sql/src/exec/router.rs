@@ -14,7 +14,7 @@ use std::sync::Arc;
 const MAX_PARTITIONS: usize = 1 << 16;
 
 /// Rows of a heavy key that go to one bucket before the next one has its turn: neighbours stay together.
-const MIN_RUN: usize = 64;
+const MIN_RUN: usize = 8;
 
 /// One row to place by turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

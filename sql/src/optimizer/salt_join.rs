@@ -236,11 +236,13 @@ fn placed_by(
     keys: &[Arc<dyn PhysicalExpr>],
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let n = input.output_partitioning().partition_count();
-    if let Some(exchange) = input.downcast_ref::<RepartitionExec>()
-        && let Partitioning::Hash(found, _) = exchange.partitioning()
+    if let Partitioning::Hash(found, _) = input.output_partitioning()
         && found.as_slice() == keys
     {
         return Ok(input);
+    }
+    if input.output_ordering().is_some() {
+        return internal_err!("an exchange would lose an order that is used above a salted join");
     }
     let partitioning = Partitioning::Hash(keys.to_vec(), n);
     Ok(Arc::new(RepartitionExec::try_new(input, partitioning)?))
