@@ -87,9 +87,9 @@ impl Display for ExchangeCompression {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Skew {
     /// Where it is predicted to pay.
-    #[default]
     Auto,
     /// Never; keys are not looked at.
+    #[default]
     Off,
     /// Wherever it is right; for tests.
     Force,
@@ -156,7 +156,7 @@ extensions_options! {
         /// Rows per batch inside a task.
         pub batch_size: usize, default = 8192
         /// Whether joins over heavy keys are salted: `auto` (where it is predicted to pay), `off`, or `force`.
-        pub skew: Skew, default = Skew::Auto
+        pub skew: Skew, default = Skew::Off
         /// Values known to be heavy: `orders.customer_id = (17, 42); country = ('DE')`.
         pub skew_hint: SkewHint, default = SkewHint::default()
         /// Rows the larger input of a join must have before `auto` looks at its keys.
