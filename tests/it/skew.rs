@@ -36,8 +36,8 @@ fn rows_of_join_tasks(analyzed: &str) -> Vec<usize> {
     };
     // The join's stage reads what the scans' stages give, so it is the one above them: the last but the coordinator's.
     let stages: Vec<&str> = analyzed.split("\nStage ").skip(1).collect();
-    let join = stages.iter().map(|stage| tasks_of(stage)).filter(|tasks| tasks.len() == 3);
-    join.last().unwrap_or_else(|| panic!("{analyzed}"))
+    let mut join = stages.iter().map(|stage| tasks_of(stage)).filter(|tasks| tasks.len() == 3);
+    join.next_back().unwrap_or_else(|| panic!("{analyzed}"))
 }
 
 #[test]
