@@ -126,9 +126,9 @@ fn its_services_answer_as_processes() {
         connection.scalar("SELECT count(*) FROM system.workers") == n_workers.to_string()
     });
     // A file is the least that a task reads of such small ones.
-    for part in 0..4 {
+    for part in 0..6 {
         connection.run(&format!(
-            "COPY (SELECT value AS n FROM generate_series(1, 1000) WHERE value % 4 = {part}) \
+            "COPY (SELECT value AS n FROM generate_series(1, 1000) WHERE value % 6 = {part}) \
              TO 's3://lake/numbers/{part}.parquet' (FORMAT parquet)"
         ));
     }
