@@ -73,7 +73,7 @@ async fn decided(
 }
 
 fn auto() -> SaltlakeOptions {
-    SaltlakeOptions { skew_min_rows: 0, ..SaltlakeOptions::default() }
+    SaltlakeOptions { skew: Skew::Auto, skew_min_rows: 0, ..SaltlakeOptions::default() }
 }
 
 const INNER: &str = "SELECT count(*), sum(f.x * d.x) FROM fact f JOIN dim d ON f.fk = d.dk";
@@ -143,7 +143,13 @@ async fn what_does_not_pay_is_declined_with_a_reason() {
     assert!(salt.is_none() && decision.reason.contains("by key"), "{decision:?}");
     // Few rows.
     let fact = profile(20_000_000, 10.0, 0.0, &[(7, 0.6)]);
-    let (decision, salt) = decided(INNER, fact, dim(), &SaltlakeOptions::default()).await;
+    let (decision, salt) = decided(
+        INNER,
+        fact,
+        dim(),
+        &SaltlakeOptions { skew: Skew::Auto, ..SaltlakeOptions::default() },
+    )
+    .await;
     assert!(salt.is_none() && decision.reason.contains("are few"), "{decision:?}");
 }
 
