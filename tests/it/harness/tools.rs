@@ -196,9 +196,7 @@ impl SeaweedFs {
         args.extend(local_server_args(port));
         if is_mini {
             // It brings more parts; those that can be are left out, the others get ports of their own.
-            args.extend(
-                ["-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"].map(str::to_owned),
-            );
+            args.push("-admin.ui=false".to_owned());
             for part in ["admin.port", "admin.port.grpc", "webdav.port"] {
                 args.push(format!("-{part}={}", free_port()));
             }
@@ -287,6 +285,8 @@ fn local_server_args(s3_port: u16) -> Vec<String> {
         ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=20"].map(str::to_owned).into();
     args.push("-master.volumeSizeLimitMB=64".to_owned());
     args.push(format!("-s3.port={s3_port}"));
+    // On ports of their own by default, which two servers cannot share.
+    args.extend(["-s3.port.iceberg=0", "-s3.port.lance=0"].map(str::to_owned));
     // Each part also opens a gRPC port; left alone it would be the port plus 10000, which may be taken or too large.
     for part in ["master", "volume", "filer"] {
         args.push(format!("-{part}.port={}", free_port()));
