@@ -22,6 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::{ExplainStatement, Statement as Ast};
 use datafusion_distributed::{DistributedExt, WorkerResolver};
+use futures::future::BoxFuture;
 use futures::{FutureExt, stream};
 use saltlake_catalog::{ScanLog, TableScan, one_snapshot};
 use saltlake_sql::explain::{self, Notes, Pruning};
@@ -57,7 +58,14 @@ impl Planned {
 }
 
 /// Turns a statement into a logical plan.
-pub(super) async fn statement_to_plan(state: &SessionState, ast: Ast) -> Result<LogicalPlan> {
+pub(super) fn statement_to_plan(
+    state: SessionState,
+    ast: Ast,
+) -> BoxFuture<'static, Result<LogicalPlan>> {
+    Box::pin(plan_statement(state, ast))
+}
+
+async fn plan_statement(state: SessionState, ast: Ast) -> Result<LogicalPlan> {
     let plan = one_snapshot(state.statement_to_plan(ast)).await?;
     // Types are settled here and not only while optimizing: until then a UNION of integers and decimals claims to be
     // integers, and clients are told the columns before the query runs.

@@ -18,6 +18,7 @@ use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStat
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Ast;
+use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use saltlake_sql::names::{self, OutputNames};
 use saltlake_sql::parse::Statement;
@@ -265,7 +266,12 @@ impl Session {
     ///
     /// # Errors
     /// When a name does not exist, types do not fit, or the statement is not offered.
-    pub async fn prepare(&self, statement: &Statement) -> Result<Prepared> {
+    pub fn prepare<'a>(&'a self, statement: &'a Statement) -> BoxFuture<'a, Result<Prepared>> {
+        // Boxed, like `run`: the proof that it may cross threads ends here and not at each frontend.
+        Box::pin(self.plan_statement(statement))
+    }
+
+    async fn plan_statement(&self, statement: &Statement) -> Result<Prepared> {
         if statement.copy.is_some() {
             // The frontend that can send a COPY takes it off before.
             let feature = "COPY … TO STDOUT outside of the PostgreSQL protocol".to_string();
@@ -297,7 +303,19 @@ impl Session {
     ///
     /// # Errors
     /// When planning fails; errors of the run come through the stream.
-    pub async fn run(&self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+    pub fn run<'a>(
+        &'a self,
+        prepared: &'a Prepared,
+        parameters: Vec<ScalarValue>,
+    ) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(self.run_prepared(prepared, parameters))
+    }
+
+    async fn run_prepared(
+        &self,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome> {
         let Some(plan) = &prepared.plan else {
             return self.run_command(&prepared.statement).await;
         };
@@ -347,7 +365,7 @@ impl Session {
     pub(super) async fn plan_text(&self, sql: &str) -> Result<LogicalPlan> {
         let statements = self.parse(sql)?;
         match statements.into_iter().next() {
-            Some(statement) => run::statement_to_plan(&self.state(), statement.ast).await,
+            Some(statement) => run::statement_to_plan(self.state(), statement.ast).await,
             None => Err(Error::Internal { message: "a view without a query".to_string() }),
         }
     }
@@ -386,10 +404,7 @@ impl Session {
 
     async fn plan_ast(&self, ast: Ast) -> Result<LogicalPlan> {
         let state = self.state();
-        self.coordinator
-            .planning
-            .run(async move { run::statement_to_plan(&state, ast).await })
-            .await
+        self.coordinator.planning.run(run::statement_to_plan(state, ast)).await
     }
 
     /// Returns the session's state as it is now.

@@ -9,13 +9,22 @@ use crate::discovery::{PUBLIC, RESERVED_SCHEMAS, is_plain_name};
 use crate::error::{Error, Result};
 use crate::format::normalize_options;
 use crate::view::{self, ViewName};
+use futures::future::BoxFuture;
 
 impl Lake {
     /// Creates a schema.
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] unless `if_not_exists`.
-    pub async fn create_schema(&self, name: &str, if_not_exists: bool) -> Result<()> {
+    pub fn create_schema<'a>(
+        &'a self,
+        name: &'a str,
+        if_not_exists: bool,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.add_schema(name, if_not_exists))
+    }
+
+    async fn add_schema(&self, name: &str, if_not_exists: bool) -> Result<()> {
         check_name("schema", name)?;
         let definitions = self.definitions.read().await?;
         let is_folder = {
@@ -46,7 +55,16 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::NotEmpty`], [`Error::NotDroppable`] when it holds data, [`Error::SchemaNotFound`] unless `if_exists`.
-    pub async fn drop_schema(&self, name: &str, if_exists: bool, cascade: bool) -> Result<()> {
+    pub fn drop_schema<'a>(
+        &'a self,
+        name: &'a str,
+        if_exists: bool,
+        cascade: bool,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.remove_schema(name, if_exists, cascade))
+    }
+
+    async fn remove_schema(&self, name: &str, if_exists: bool, cascade: bool) -> Result<()> {
         let definitions = self.definitions.read().await?;
         let (found, discovered) = self.discovery.all(&definitions.schemas).await?;
         let data = found.iter().find(|table| table.schema == name);
@@ -80,7 +98,16 @@ impl Lake {
     /// # Errors
     /// [`Error::AlreadyExists`] unless `if_not_exists` or `or_replace`, [`Error::LocationRefused`],
     /// [`Error::LocationNotFound`] when there are no files and no columns are declared.
-    pub async fn create_external_table(
+    pub fn create_external_table(
+        &self,
+        def: ExternalTable,
+        if_not_exists: bool,
+        or_replace: bool,
+    ) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.add_external_table(def, if_not_exists, or_replace))
+    }
+
+    async fn add_external_table(
         &self,
         def: ExternalTable,
         if_not_exists: bool,
@@ -120,13 +147,17 @@ impl Lake {
     /// # Errors
     /// [`Error::AlreadyExists`] unless `or_replace`; planning errors; [`Error::InvalidDefinition`] when the view would
     /// rest on itself.
-    pub async fn create_view(
-        &self,
-        schema: &str,
-        name: &str,
-        sql: &str,
+    pub fn create_view<'a>(
+        &'a self,
+        schema: &'a str,
+        name: &'a str,
+        sql: &'a str,
         or_replace: bool,
-    ) -> Result<()> {
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.add_view(schema, name, sql, or_replace))
+    }
+
+    async fn add_view(&self, schema: &str, name: &str, sql: &str, or_replace: bool) -> Result<()> {
         check_name("view", name)?;
         if sql.len() > MAX_VIEW_BYTES {
             let message = format!("its text is longer than {MAX_VIEW_BYTES} bytes");
@@ -167,7 +198,17 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::TableNotFound`] unless `if_exists`, [`Error::WrongKind`], [`Error::NotDroppable`] for data in the lake.
-    pub async fn drop_relation(
+    pub fn drop_relation<'a>(
+        &'a self,
+        schema: &'a str,
+        name: &'a str,
+        kind: RelationKind,
+        if_exists: bool,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.remove_relation(schema, name, kind, if_exists))
+    }
+
+    async fn remove_relation(
         &self,
         schema: &str,
         name: &str,

@@ -3,6 +3,9 @@
 //! Shared by all sessions of a coordinator. A relation is looked up in this order: definitions (external tables, views),
 //! then folders and files; a definition hides data of the same name. Only definitions can be dropped: data in the lake
 //! is deleted by who owns it, never by a statement here.
+//!
+//! What others call returns a boxed future: the compiler proves once, here, that it may cross threads, and not at each
+//! place that awaits it.
 
 mod changes;
 mod iceberg;
@@ -26,6 +29,7 @@ use datafusion::config::TableOptions;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::RwLock;
@@ -180,7 +184,11 @@ impl Lake {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn schemas(&self) -> Result<Vec<String>> {
+    pub fn schemas(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        Box::pin(self.list_schemas())
+    }
+
+    async fn list_schemas(&self) -> Result<Vec<String>> {
         let definitions = self.definitions.read().await?;
         let (_, discovered) = self.discovery.all(&definitions.schemas).await?;
         Ok(all_schemas(&definitions, discovered).into_iter().collect())
@@ -190,7 +198,11 @@ impl Lake {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn relations(&self) -> Result<Vec<Relation>> {
+    pub fn relations(&self) -> BoxFuture<'_, Result<Vec<Relation>>> {
+        Box::pin(self.list_relations())
+    }
+
+    async fn list_relations(&self) -> Result<Vec<Relation>> {
         let definitions = self.definitions.read().await?;
         let (found, _) = self.discovery.all(&definitions.schemas).await?;
         let mut relations: Vec<Relation> =
@@ -213,7 +225,15 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::SchemaNotFound`], and everything that reading the table's columns can meet.
-    pub async fn relation_provider(
+    pub fn relation_provider<'a>(
+        &'a self,
+        schema: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<dyn TableProvider>>>> {
+        Box::pin(self.find_provider(schema, name))
+    }
+
+    async fn find_provider(
         &self,
         schema: &str,
         name: &str,
@@ -242,7 +262,15 @@ impl Lake {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn relation_kind(&self, schema: &str, name: &str) -> Result<Option<RelationKind>> {
+    pub fn relation_kind<'a>(
+        &'a self,
+        schema: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<RelationKind>>> {
+        Box::pin(self.find_kind(schema, name))
+    }
+
+    async fn find_kind(&self, schema: &str, name: &str) -> Result<Option<RelationKind>> {
         let definitions = self.definitions.read().await?;
         if definitions.table(schema, name).is_some() {
             return Ok(Some(RelationKind::Table));

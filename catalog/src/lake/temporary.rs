@@ -11,6 +11,7 @@ use crate::location::store_path;
 use crate::table::{LakeTable, Source};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use std::sync::Arc;
@@ -29,7 +30,16 @@ impl Lake {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn table_in_folder(
+    pub fn table_in_folder<'a>(
+        &'a self,
+        name: &'a str,
+        folder: &'a Url,
+        columns: SchemaRef,
+    ) -> BoxFuture<'a, Result<Arc<dyn TableProvider>>> {
+        Box::pin(self.load_folder(name, folder, columns))
+    }
+
+    async fn load_folder(
         &self,
         name: &str,
         folder: &Url,
@@ -58,7 +68,11 @@ impl Lake {
     ///
     /// # Errors
     /// When the store fails; some files may be left.
-    pub async fn remove_temporary_folder(&self, folder: &Url) -> Result<()> {
+    pub fn remove_temporary_folder<'a>(&'a self, folder: &'a Url) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.remove_folder(folder))
+    }
+
+    async fn remove_folder(&self, folder: &Url) -> Result<()> {
         let store = self.store_of(folder)?;
         let files = store.list(Some(&store_path(folder)?)).map_ok(|object| object.location).boxed();
         store.delete_stream(files).try_collect::<Vec<_>>().await?;
