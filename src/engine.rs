@@ -73,7 +73,7 @@ pub fn register_functions(state: &mut SessionState) -> Result<(), DataFusionErro
 /// Sets DataFusion's options for planning and for what runs on the coordinator.
 pub fn apply_planning_options(config: &mut SessionConfig, n_threads: usize) {
     let options = config.options_mut();
-    // One partition cannot be split over tasks: datafusion-distributed fails to plan uneven files then.
+    // Below two, no exchanges are planned, and a plan without exchanges cannot be cut into stages.
     options.execution.target_partitions = n_threads.max(2);
     options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
     // PostgreSQL reads 0.1 as numeric; as a float, sums of money would not be exact.

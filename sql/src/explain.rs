@@ -6,7 +6,7 @@
 mod joins;
 
 use crate::optimizer::PassLog;
-use crate::placement::{Placed, ScanSize, human_bytes, scan_size};
+use crate::placement::{Placed, ScanSize, human_bytes, scan_size, split_line};
 use crate::settings::SaltlakeOptions;
 use crate::skew::decide::JoinDecision;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -151,6 +151,7 @@ fn header(placed: &Placed, notes: Notes<'_>, verbose: bool) -> Vec<String> {
             "Stages: {} ({} tasks); exchanges: {} shuffle, {} broadcast, {} gather",
             counts.stages, counts.tasks, counts.shuffles, counts.broadcasts, counts.gathers
         ));
+        lines.extend(split_line(&placed.plan));
     }
     lines.extend(joins::join_lines(joins));
     lines

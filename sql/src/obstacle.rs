@@ -3,10 +3,11 @@
 //! Called by `Session` with the logical plan before it was optimized and the physical plan before it is cut. Each reason
 //! is shown by EXPLAIN.
 
-use crate::placement::contains;
+use crate::placement::{contains, file_scan};
 use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::physical_plan::CsvSource;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use std::sync::Arc;
@@ -22,6 +23,9 @@ pub fn obstacle(
     // Its recursive term runs many times over the same input; the partitions of an exchange can be read once.
     if contains(physical, "RecursiveQueryExec") {
         return Ok(Some("recursive query"));
+    }
+    if physical.exists(|node| Ok(loses_its_format(node)))? {
+        return Ok(Some("text files in a form that is lost when a scan is sent"));
     }
     let mut found = None;
     logical.apply_with_subqueries(|node| {
@@ -41,6 +45,14 @@ pub fn obstacle(
         Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     Ok(found)
+}
+
+/// Whether a worker would read the files of a scan in another way: neither the compression of text nor the character
+/// that ends its lines is sent along.
+fn loses_its_format(leaf: &Arc<dyn ExecutionPlan>) -> bool {
+    let Some(scan) = file_scan(leaf) else { return false };
+    let csv = scan.file_source().downcast_ref::<CsvSource>();
+    scan.file_compression_type.is_compressed() || csv.is_some_and(|csv| csv.terminator().is_some())
 }
 
 fn of_expression(expr: &Expr) -> Option<&'static str> {

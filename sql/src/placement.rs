@@ -4,6 +4,10 @@
 //! `saltlake.distribution_min_bytes` of scanned files the plan stays on the coordinator. The cut itself is
 //! datafusion-distributed's; we hand it the finished plan, so every pass before it leaves a plan one process can run.
 
+mod splits;
+
+pub use splits::{split_line, split_scan};
+
 use crate::optimizer::salt_join::settle;
 use crate::optimizer::window_sorts::name_partition_columns;
 use crate::optimizer::{Part, PassLog};
@@ -17,7 +21,7 @@ use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion_distributed::{
     DesiredTaskCountEvent, DesiredTaskCountEventResponse, DistributedExec, DistributedLeafExec,
     SessionStateBuilderExt,
@@ -82,10 +86,7 @@ pub fn scan_size(plan: &Arc<dyn ExecutionPlan>) -> ScanSize {
     let _ = plan.apply(|node| {
         // After the cut a leaf holds one variant a task; the original has all files.
         let leaf = node.downcast_ref::<DistributedLeafExec>().map_or(node, |leaf| leaf.original());
-        let scan = leaf
-            .downcast_ref::<DataSourceExec>()
-            .and_then(|source| source.data_source().downcast_ref::<FileScanConfig>());
-        if let Some(scan) = scan {
+        if let Some(scan) = file_scan(leaf) {
             let share = share_of_columns(scan);
             for file in scan.file_groups.iter().flat_map(|group| group.files()) {
                 size.n_files += 1;
@@ -96,6 +97,11 @@ pub fn scan_size(plan: &Arc<dyn ExecutionPlan>) -> ScanSize {
         Ok(TreeNodeRecursion::Continue)
     });
     size
+}
+
+/// Returns the scan of files that a leaf is.
+pub(crate) fn file_scan(leaf: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
+    leaf.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref()
 }
 
 /// The share of a scan's bytes that are in the columns it reads; 1.0 where the sizes of columns are not known.
@@ -149,16 +155,13 @@ pub fn contains(plan: &Arc<dyn ExecutionPlan>, name: &str) -> bool {
     plan.exists(|node| Ok(node.name() == name)).unwrap_or_default()
 }
 
-/// Keeps scans of a single partition in a single task.
-///
-/// Operators above such a scan (a limit, a window, a sort) may rely on seeing all rows; with several partitions the
-/// optimizer puts an exchange between, with one it does not. datafusion-distributed would split the files all the same.
-pub fn one_partition_one_task(
+/// Keeps leaves that must be read as a whole in a single task: datafusion-distributed would split them all the same.
+pub fn whole_leaves_one_task(
     event: DesiredTaskCountEvent<'_>,
 ) -> Option<Result<DesiredTaskCountEventResponse>> {
     let is_leaf = event.plan.children().is_empty();
-    let single = event.plan.output_partitioning().partition_count() == 1;
-    (is_leaf && single).then(|| Ok(DesiredTaskCountEventResponse::maximum(1)))
+    let is_whole = is_leaf && splits::is_whole(event.plan);
+    is_whole.then(|| Ok(DesiredTaskCountEventResponse::maximum(1)))
 }
 
 /// Decides where a plan runs. `n_workers` is `None` when this process has no cluster.

@@ -134,8 +134,8 @@ impl Coordinator {
             Role::Cluster => {
                 let mut state = builder.with_distributed_planner().build();
                 let config = state.config_mut();
-                config
-                    .set_distributed_desired_task_count_handler(placement::one_partition_one_task);
+                config.set_distributed_desired_task_count_handler(placement::whole_leaves_one_task);
+                config.set_distributed_scale_up_leaf_node_handler(placement::split_scan);
                 // Plans that stay here may use it; `run` turns it off for those that do not.
                 let options = config.options_mut();
                 options.optimizer.enable_physical_uncorrelated_scalar_subquery = true;

@@ -28,6 +28,7 @@ mod shell;
 mod skew;
 mod slt;
 mod suite;
+mod splits;
 mod tables;
 mod tidy;
 mod topology;
