@@ -1,23 +1,56 @@
 //! `COPY (query) TO 'path'`: all of it or nothing.
 //!
-//! Called by `Session`. The files are written under a hidden staging folder beside the target and renamed when all are
-//! complete, so a failed or cancelled COPY leaves nothing that a table could show. A path with an extension is one file;
-//! one without is a folder of files.
-//! Limit: an object store renames a folder file by file. When one fails the others are taken back; a server that ends
-//! at that moment leaves a part of the folder.
+//! Called by `Session`. A path with an extension is one file; one without is a folder of files. What is written is not seen
+//! until all of it is there: on a file system it is in a hidden folder and then renamed ([`folder`]), on an object store it
+//! is in uploads that are completed together ([`uploads`]). A failed or cancelled COPY leaves nothing that a table could show.
+
+mod folder;
+mod uploads;
 
 use super::session::{Outcome, Session};
 use crate::error::{Error, Result};
+use datafusion::execution::SessionState;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::dml::CopyTo;
-use futures::{StreamExt, TryStreamExt, stream};
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
-use std::sync::Arc;
+use folder::Folder;
+use tokio::runtime::Handle;
 use tracing::warn;
+use uploads::Uploads;
 use url::Url;
-use uuid::Uuid;
+
+/// A COPY whose files are not seen until it is published.
+pub(super) struct Staged {
+    /// What writes the files.
+    pub plan: LogicalPlan,
+    /// The session's state to run it with.
+    pub state: SessionState,
+    staging: Staging,
+}
+
+/// Where written files wait. Dropping it removes them.
+pub(super) enum Staging {
+    Folder(Folder),
+    Uploads(Uploads),
+}
+
+impl Staging {
+    /// Shows everything, or nothing. Goes on when the statement is dropped: half of it must not stay visible.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn publish(self) -> Result<()> {
+        let publish = async move {
+            match self {
+                Self::Folder(folder) => folder.publish().await,
+                Self::Uploads(uploads) => uploads.publish().await,
+            }
+        };
+        let ended =
+            |error| Error::Internal { message: format!("a COPY was not published: {error}") };
+        Handle::current().spawn(publish).await.map_err(ended)?
+    }
+}
 
 impl Session {
     /// Runs a planned COPY.
@@ -38,10 +71,10 @@ impl Session {
     /// Writes what a COPY writes to `target`, all of it or nothing; returns the number of rows.
     pub(super) async fn write(&self, copy: CopyTo, target: &Url, sql: &str) -> Result<u64> {
         let mut n_retries = self.coordinator.retry_limit;
-        // Each try has a staging folder of its own: what a lost worker's query wrote is dropped with the folder.
+        // Each try is staged for itself: what a lost worker's query wrote is dropped.
         let (staging, batches) = loop {
-            let (staged, staging) = self.stage(copy.clone(), target)?;
-            match self.run_to_end(staged, sql).await {
+            let Staged { plan, state, staging } = self.stage(copy.clone(), target)?;
+            match self.run_to_end(state, plan, sql).await {
                 Err(error) if n_retries > 0 && error.is_worker_lost() => {
                     n_retries -= 1;
                     warn!(%error, "worker lost during a COPY, running it again");
@@ -62,11 +95,24 @@ impl Session {
         Ok(n_rows)
     }
 
-    /// Returns the plan that writes to a staging folder what a COPY writes to `target`, and the folder.
-    fn stage(&self, copy: CopyTo, target: &Url) -> Result<(LogicalPlan, Staging)> {
-        let staging = Staging::beside(&self.state(), target)?;
-        let staged = CopyTo { output_url: staging.url.to_string(), ..copy };
-        Ok((LogicalPlan::Copy(staged), staging))
+    /// Returns what writes the files of a COPY to `target`, to be published.
+    fn stage(&self, copy: CopyTo, target: &Url) -> Result<Staged> {
+        let state = self.state();
+        let store_url = ObjectStoreUrl::parse(&target[..url::Position::BeforePath])?;
+        let store = state.runtime_env().object_store(&store_url)?;
+        let (output_url, state, staging) = match target.scheme() {
+            "file" => {
+                let folder = Folder::beside(store, target)?;
+                (folder.url().to_string(), state, Staging::Folder(folder))
+            }
+            _ => {
+                let uploads = Uploads::new(store);
+                let state = uploads.redirect(state, store_url.as_ref())?;
+                (target.to_string(), state, Staging::Uploads(uploads))
+            }
+        };
+        let plan = LogicalPlan::Copy(CopyTo { output_url, ..with_delimiter(copy, target) });
+        Ok(Staged { plan, state, staging })
     }
 
     /// Prepares the plan of an EXPLAIN. Where ANALYZE runs a COPY, its files are staged: to be published when it is done.
@@ -77,122 +123,26 @@ impl Session {
         &self,
         plan: LogicalPlan,
         analyze: bool,
-    ) -> Result<(LogicalPlan, Option<Staging>)> {
-        let LogicalPlan::Copy(copy) = plan else { return Ok((plan, None)) };
+    ) -> Result<(LogicalPlan, SessionState, Option<Staging>)> {
+        let LogicalPlan::Copy(copy) = plan else { return Ok((plan, self.state(), None)) };
         let target = self.coordinator.lake.check_location(&copy.output_url)?;
         if analyze {
-            let (plan, staging) = self.stage(copy, &target)?;
-            return Ok((plan, Some(staging)));
+            let Staged { plan, state, staging } = self.stage(copy, &target)?;
+            return Ok((plan, state, Some(staging)));
         }
-        Ok((LogicalPlan::Copy(CopyTo { output_url: target.to_string(), ..copy }), None))
+        let copy = CopyTo { output_url: target.to_string(), ..copy };
+        Ok((LogicalPlan::Copy(copy), self.state(), None))
     }
 }
 
-/// A hidden folder whose content is renamed to a target, or removed.
-pub(super) struct Staging {
-    store: Arc<dyn ObjectStore>,
-    /// Where the engine writes.
-    url: Url,
-    /// The folder.
-    folder: Path,
-    /// What the written file or folder is called inside it.
-    name: String,
-    /// Where it goes.
-    target: Path,
-    published: bool,
-}
-
-impl Staging {
-    fn beside(state: &datafusion::execution::SessionState, target: &Url) -> Result<Self> {
-        let store_url = ObjectStoreUrl::parse(&target[..url::Position::BeforePath])?;
-        let store = state.runtime_env().object_store(&store_url)?;
-        let path = target.path().trim_end_matches('/');
-        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let hidden = format!("{parent}/.saltlake-copy-{}", Uuid::now_v7());
-        let slash = if target.path().ends_with('/') { "/" } else { "" };
-        let mut url = target.clone();
-        url.set_path(&format!("{hidden}/{name}{slash}"));
-        let parse = |path: &str| {
-            Path::from_url_path(path).map_err(|error| Error::NotSupported {
-                feature: format!("the path \"{path}\" ({error})"),
-            })
-        };
-        let folder = parse(&hidden)?;
-        let target = parse(path)?;
-        let name = parse(name)?.to_string();
-        Ok(Self { store, url, folder, name, target, published: false })
+/// Separates the values of a CSV file by tabs when its name says so: the table of that file is read so.
+fn with_delimiter(mut copy: CopyTo, target: &Url) -> CopyTo {
+    let name = target.path().rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    let is_tabbed = name.split('.').skip(1).any(|suffix| suffix == "tsv");
+    if is_tabbed && copy.file_type.get_ext() == "csv" {
+        copy.options.entry("format.delimiter".to_string()).or_insert_with(|| "\t".to_string());
     }
-
-    /// Renames everything to its place, or nothing.
-    pub(super) async fn publish(mut self) -> Result<()> {
-        let mut done = vec![];
-        if let Err(error) = self.rename(&mut done).await {
-            let done = stream::iter(done.into_iter().map(Ok)).boxed();
-            if let Err(error) = self.store.delete_stream(done).try_collect::<Vec<_>>().await {
-                warn!(target = %self.target, %error, "files of a failed COPY were not taken back");
-            }
-            return Err(error);
-        }
-        remove(Arc::clone(&self.store), self.folder.clone(), self.local_folder()).await;
-        self.published = true;
-        Ok(())
-    }
-
-    /// Renames file by file; `done` collects the new names.
-    async fn rename(&self, done: &mut Vec<Path>) -> Result<()> {
-        let written: Vec<_> = self
-            .store
-            .list(Some(&self.folder))
-            .map_ok(|object| object.location)
-            .try_collect()
-            .await
-            .map_err(store_error)?;
-        let root = self.folder.clone().join(self.name.as_str());
-        for from in written {
-            let inner: Vec<_> = from
-                .prefix_match(&root)
-                .map(|parts| parts.map(|part| part.as_ref().to_string()).collect())
-                .unwrap_or_default();
-            let to = inner.iter().fold(self.target.clone(), |to, part| to.join(part.as_str()));
-            self.store.rename(&from, &to).await.map_err(store_error)?;
-            done.push(to);
-        }
-        Ok(())
-    }
-
-    /// The folder in the local file system; object stores have no folders to remove.
-    fn local_folder(&self) -> Option<std::path::PathBuf> {
-        let file = self.url.to_file_path().ok()?;
-        file.parent().map(std::path::Path::to_path_buf)
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        if !self.published {
-            // The statement may be dropped at any await point; removal goes on without it.
-            let (store, folder, local) =
-                (Arc::clone(&self.store), self.folder.clone(), self.local_folder());
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(remove(store, folder, local));
-            }
-        }
-    }
-}
-
-/// Removes a staging folder; what cannot be removed is hidden and harmless, and is logged.
-async fn remove(store: Arc<dyn ObjectStore>, folder: Path, local: Option<std::path::PathBuf>) {
-    let left = store.list(Some(&folder)).map_ok(|object| object.location).boxed();
-    let removed = store.delete_stream(left).try_collect::<Vec<_>>().await;
-    if let Err(error) = removed {
-        warn!(%folder, %error, "staged files of a COPY were not removed");
-    }
-    if let Some(local) = local
-        && let Err(error) = tokio::fs::remove_dir_all(&local).await
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        warn!(folder = %local.display(), %error, "staging folder of a COPY was not removed");
-    }
+    copy
 }
 
 fn store_error(error: object_store::Error) -> Error {

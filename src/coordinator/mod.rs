@@ -6,7 +6,7 @@
 //! ```text
 //! session ─┬─> command     SET, SHOW, DDL, transactions
 //!          ├─> run         plan, place, execute, retry, cancel ──> planning, threads, query, membership, key_profiles
-//!          ├─> copy        COPY … TO: staged, then renamed
+//!          ├─> copy        COPY … TO: staged, then shown
 //!          ├─> temporary   tables and views of this session alone
 //!          └─> names       the catalog a session sees ──> system_tables
 //! ```

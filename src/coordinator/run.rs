@@ -179,6 +179,8 @@ impl Coordinator {
         }
         let (plan, joins) = self.salted(&state, plan, &placement, &options, &passes).await;
         let placed = placement::place(&state, plan, placement, &passes).await?;
+        let pruning =
+            |TableScan { table, n_files, n_kept, note }| Pruning { table, n_files, n_kept, note };
         let scans = scan_log.take().into_iter().map(pruning).collect();
         Ok(Planned { placed, passes, scans, joins, context: state.task_ctx(), options })
     }
@@ -303,11 +305,6 @@ fn compression(wanted: ExchangeCompression, workers: &[Url]) -> Option<Compressi
     }
 }
 
-fn pruning(scan: TableScan) -> Pruning {
-    let TableScan { table, n_files, n_kept, note } = scan;
-    Pruning { table, n_files, n_kept, note }
-}
-
 /// The workers of one query.
 struct Pinned(Vec<Url>);
 
@@ -414,7 +411,7 @@ enum Phase {
 
 impl Session {
     /// Registers a query and waits for its turn.
-    async fn admit(&self, plan: LogicalPlan, sql: &str) -> Result<Run> {
+    async fn admit(&self, state: SessionState, plan: LogicalPlan, sql: &str) -> Result<Run> {
         let new = NewQuery {
             sql,
             user: &self.options.user,
@@ -434,7 +431,7 @@ impl Session {
         Ok(Run {
             coordinator: Arc::clone(&self.coordinator),
             query,
-            state: self.state(),
+            state,
             plan,
             deadline,
             n_retries: self.coordinator.retry_limit,
@@ -452,7 +449,7 @@ impl Session {
         schema: SchemaRef,
         sql: &str,
     ) -> Result<Rows> {
-        let run = self.admit(plan, sql).await?;
+        let run = self.admit(self.state(), plan, sql).await?;
         let query_id = run.query.id();
         let deadline = Arc::clone(&run.deadline);
         let announced = Arc::clone(&schema);
@@ -467,10 +464,11 @@ impl Session {
     /// Runs a query to its end inside the server and returns the number of its rows; used by COPY.
     pub(super) async fn run_to_end(
         &self,
+        state: SessionState,
         plan: LogicalPlan,
         sql: &str,
     ) -> Result<Vec<RecordBatch>> {
-        let mut run = self.admit(plan, sql).await?;
+        let mut run = self.admit(state, plan, sql).await?;
         // A try may have written files already: the whole COPY runs again, not its plan.
         run.n_retries = 0;
         let work = async {
@@ -497,8 +495,8 @@ impl Session {
         sql: &str,
     ) -> Result<Outcome> {
         let (analyze, verbose) = (explain.options.analyze, explain.options.verbose);
-        let (plan, staging) = self.stage_explained(plan, analyze)?;
-        let mut run = self.admit(plan, sql).await?;
+        let (plan, state, staging) = self.stage_explained(plan, analyze)?;
+        let mut run = self.admit(state, plan, sql).await?;
         if staging.is_some() {
             // A second try would write beside what the first one wrote.
             run.n_retries = 0;

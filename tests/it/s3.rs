@@ -1,6 +1,6 @@
 //! A lake on an S3-compatible store: a real server, reached with credentials from the environment.
 
-use crate::harness::{Cluster, Process, Python, SeaweedFs, Server, ServerOptions};
+use crate::harness::{Cluster, Process, Python, SeaweedFs, Server, ServerOptions, wait_until};
 use crate::lake::Lake;
 use std::time::Duration;
 
@@ -45,6 +45,74 @@ fn lake_on_s3_is_read_written_and_declared() {
     assert!(server.stop(Duration::from_secs(10)).success());
     let server = Server::standalone_with(&unused, &options);
     assert_eq!(server.scalar("SELECT count(*) FROM teas"), n_tea, "the catalog lives in the store");
+}
+
+/// Returns the names of all objects under a prefix of the bucket, hidden ones too.
+fn objects(store: &SeaweedFs, prefix: &str) -> Vec<String> {
+    let python = Python::find().expect("it was there before");
+    let list = "for f in s3.get_file_info(pyarrow.fs.FileSelector(sys.argv[1], recursive=True, allow_not_found=True)):\n\
+                \x20   if f.is_file: print(f.path)";
+    let output = store.python(&python, list, &[prefix]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// A COPY of two million rows, some of them wide, to several files.
+fn large_copy(column: &str) -> String {
+    format!(
+        "COPY (SELECT a.n % 4 AS part, b.n AS m, {column} AS x FROM numbers a CROSS JOIN (SELECT n FROM numbers WHERE n <= 200) b) \
+         TO '{LAKE_URL}/out/large/' STORED AS PARQUET PARTITIONED BY (part)"
+    )
+}
+
+#[test]
+fn a_folder_is_copied_to_s3_as_a_whole_or_not_at_all() {
+    let Some((store, options)) = store_with_lake() else { return };
+    let unused = Lake::empty();
+    let mut server = Server::standalone_with(&unused, &options);
+    let mut connection = server.connect();
+    let before = objects(&store, "lake/warehouse").len();
+
+    // Fails at its last rows, when most is uploaded.
+    let error = connection.error(&large_copy("1 / (b.n * 10000 + a.n - 2010000)"));
+    assert_eq!(error.code, "22012");
+    assert_eq!(objects(&store, "lake/warehouse").len(), before);
+
+    connection.run("SET statement_timeout = 1000");
+    let error = connection.error(&large_copy("md5(repeat(CAST(a.n + b.n AS text), 100))"));
+    assert_eq!(error.code, "57014");
+    assert_eq!(objects(&store, "lake/warehouse").len(), before);
+
+    connection.run("SET statement_timeout = 0");
+    let answer = connection.run(&large_copy("md5(CAST(a.n * 1000 + b.n AS text))"));
+    assert_eq!(answer.tag, "COPY 2000000");
+    let written = objects(&store, "lake/warehouse/out/large");
+    assert!(
+        written.len() >= 4 && written.iter().all(|name| name.contains("/part=")),
+        "{written:?}"
+    );
+    assert_eq!(
+        objects(&store, "lake/warehouse").len(),
+        before + written.len(),
+        "nothing else is left"
+    );
+    connection.run(&format!(
+        "CREATE EXTERNAL TABLE large STORED AS PARQUET LOCATION '{LAKE_URL}/out/large/'"
+    ));
+    let check = "SELECT count(*), count(DISTINCT part), sum(m) FROM large";
+    assert_eq!(connection.rows(check), [["2000000", "4", "201000000"]]);
+
+    // Killed while it writes: what is uploaded is not seen.
+    connection.start(&large_copy("md5(repeat(CAST(a.n - b.n AS text), 1000))")).unwrap();
+    let mut watcher = server.connect();
+    wait_until("the COPY runs", Duration::from_secs(10), || {
+        watcher.scalar(
+            "SELECT count(*) FROM system.queries WHERE state = 'running' AND sql LIKE 'COPY%'",
+        ) == "1"
+    });
+    let n_objects = objects(&store, "lake/warehouse").len();
+    server.process.kill();
+    assert_eq!(objects(&store, "lake/warehouse").len(), n_objects);
 }
 
 #[test]
