@@ -231,6 +231,10 @@ fn copy_to_file(statement: SqlStatement) -> Ast {
     {
         return Ast::Statement(Box::new(statement));
     }
+    if copy.stored_as.is_none() && filename.to_ascii_lowercase().ends_with(".tsv") {
+        // The engine does not know the suffix.
+        copy.stored_as = Some("CSV".to_string());
+    }
     Ast::CopyTo(copy)
 }
 
