@@ -80,7 +80,8 @@ pub fn apply_planning_options(config: &mut SessionConfig, n_threads: usize) {
     options.sql_parser.parse_float_as_decimal = true;
     options.sql_parser.collect_spans = true;
     options.optimizer.filter_null_join_keys = true;
-    options.catalog.information_schema = true;
+    // Sessions bring their own, which does not load every table.
+    options.catalog.information_schema = false;
 }
 
 /// Sets DataFusion's options for what runs inside a task, from the options that travelled with the query.

@@ -1,4 +1,4 @@
-//! Finds tables and schemas in the folders of a lake. Nothing is remembered: what is there now is what exists.
+//! Finds tables and schemas in the folders of a lake: what is there now is what exists.
 //!
 //! ```text
 //! LAKE/trips/*.parquet        public.trips      folder with data files, or with key=value folders
@@ -12,14 +12,18 @@
 //! nyc` makes the folder a schema for good, and `LAKE/public/` adds to the schema `public`. Deeper folders, hidden names
 //! and empty files are no tables. Names are taken as they are, case included.
 
+mod memory;
+
 use crate::error::{Error, Result};
 use crate::format::{FileFlavor, FileKind, is_hidden, partition_of_folder};
 use crate::iceberg::{METADATA_FOLDER, is_metadata_file};
 use futures::{StreamExt, TryStreamExt, stream};
+use memory::{Memory, Opened};
 use object_store::path::Path;
 use object_store::{ListResult, ObjectMeta, ObjectStore};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// The schema of tables directly under the root.
 pub(crate) const PUBLIC: &str = "public";
@@ -38,6 +42,15 @@ pub(crate) struct Found {
     pub(crate) path: Path,
     pub(crate) is_folder: bool,
     pub(crate) kind: Option<FileKind>,
+}
+
+/// Everything that a lake holds.
+#[derive(Debug)]
+pub(crate) struct Discovered {
+    /// Every table that is listed, sorted.
+    pub(crate) tables: Vec<Found>,
+    /// Every folder that is a schema.
+    pub(crate) schemas: BTreeSet<String>,
 }
 
 /// What a folder holds, one level deep.
@@ -81,11 +94,16 @@ impl Folder {
 pub(crate) struct Discovery {
     store: Arc<dyn ObjectStore>,
     root: Path,
+    /// What was discovered last, on a local file system.
+    memory: Option<Arc<Memory>>,
+    /// Where folders are noted that are opened.
+    opened: Option<Arc<Opened>>,
 }
 
 impl Discovery {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, root: Path) -> Self {
-        Self { store, root }
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, root: Path, is_local: bool) -> Self {
+        let memory = is_local.then(Arc::default);
+        Self { store, root, memory, opened: None }
     }
 
     /// Finds one table by name without looking at others.
@@ -155,11 +173,22 @@ impl Discovery {
         }
     }
 
-    /// Returns every table that is listed, and every folder that is a schema.
-    pub(crate) async fn all(
-        &self,
-        defined_schemas: &BTreeSet<String>,
-    ) -> Result<(Vec<Found>, BTreeSet<String>)> {
+    /// Returns everything that is there. As long as nothing changes this is the same value.
+    pub(crate) async fn all(&self, defined_schemas: &BTreeSet<String>) -> Result<Arc<Discovered>> {
+        let Some(memory) = &self.memory else {
+            return Ok(Arc::new(self.look_everywhere(defined_schemas).await?));
+        };
+        if let Some(known) = memory.recall(defined_schemas).await {
+            return Ok(known);
+        }
+        let (begin, opened) = (SystemTime::now(), Arc::new(Opened::default()));
+        let noting = Self { opened: Some(Arc::clone(&opened)), ..self.clone() };
+        let discovered = Arc::new(noting.look_everywhere(defined_schemas).await?);
+        memory.keep(defined_schemas, &opened, begin, &discovered).await;
+        Ok(discovered)
+    }
+
+    async fn look_everywhere(&self, defined_schemas: &BTreeSet<String>) -> Result<Discovered> {
         let root = self.open(self.root.clone()).await?;
         let mut tables: Vec<Found> = single_files(PUBLIC, &root).collect();
         let opened: Vec<(String, Folder)> = self.open_all(root.folders).await?;
@@ -173,7 +202,7 @@ impl Discovery {
             schemas.extend(schema);
         }
         tables.sort();
-        Ok((tables, schemas))
+        Ok(Discovered { tables, schemas })
     }
 
     /// Returns whether a folder under the root is a schema.
@@ -281,6 +310,7 @@ impl Discovery {
         if let Some((_, metadata)) = metadata
             && folder.path != self.root
         {
+            self.note(metadata);
             let listing = self.store.list_with_delimiter(Some(metadata)).await?;
             let names = listing.objects.iter().filter_map(|meta| meta.location.filename());
             folder.is_iceberg = names.into_iter().any(is_metadata_file);
@@ -290,8 +320,16 @@ impl Discovery {
 
     /// Lists a folder. One that is missing, or that we may not enter (`lost+found`), holds nothing for us.
     async fn list(&self, path: Path) -> Result<Folder> {
+        self.note(&path);
         match self.store.list_with_delimiter(Some(&path)).await {
-            Ok(listing) => Ok(Folder::of_listing(path, listing)),
+            Ok(listing) => {
+                if let Some(opened) = &self.opened
+                    && listing.objects.iter().any(is_empty_data)
+                {
+                    opened.distrust();
+                }
+                Ok(Folder::of_listing(path, listing))
+            }
             Err(error) if path != self.root && is_closed(&error) => {
                 tracing::debug!(%error, %path, "folder passed over");
                 let listing = ListResult { common_prefixes: vec![], objects: vec![] };
@@ -300,6 +338,18 @@ impl Discovery {
             Err(error) => Err(error.into()),
         }
     }
+
+    fn note(&self, folder: &Path) {
+        if let Some(opened) = &self.opened {
+            opened.note(folder);
+        }
+    }
+}
+
+/// Whether a file will be data once something is written to it.
+fn is_empty_data(meta: &ObjectMeta) -> bool {
+    meta.size == 0
+        && meta.location.filename().is_some_and(|name| FileFlavor::of_file(name).is_some())
 }
 
 fn is_closed(error: &object_store::Error) -> bool {

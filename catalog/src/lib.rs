@@ -43,7 +43,7 @@ pub use definitions::{Column, ExternalTable, View};
 pub use error::{Error, Result};
 pub use format::FileKind;
 pub use iceberg::{IcebergCodec, one_snapshot};
-pub use lake::{Lake, LakeOptions, Relation, RelationKind};
+pub use lake::{Lake, LakeOptions, Names, Relation, RelationKind};
 pub use scan_log::{ScanLog, TableScan};
 pub use table::LakeTable;
 pub use view::ViewPlanner;

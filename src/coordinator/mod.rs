@@ -8,11 +8,12 @@
 //!          ├─> run         plan, place, execute, retry, cancel ──> planning, threads, query, membership, key_profiles
 //!          ├─> copy        COPY … TO: staged, then shown
 //!          ├─> temporary   tables and views of this session alone
-//!          └─> names       the catalog a session sees ──> system_tables
+//!          └─> names       the catalog a session sees ──> system_tables, information_schema
 //! ```
 
 mod command;
 mod copy;
+mod information_schema;
 mod join_log;
 mod key_profiles;
 pub mod membership;
@@ -26,10 +27,12 @@ mod system_tables;
 mod temporary;
 mod threads;
 mod transaction;
+mod wanted;
 
 pub use session::{Outcome, Prepared, Rows, Session, SessionInfo, SessionOptions};
 pub use settings::Shown;
 pub use transaction::{Scope, Step};
+pub use wanted::Wanted;
 
 use crate::cluster::Channels;
 use crate::config::Config;

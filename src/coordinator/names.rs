@@ -1,13 +1,17 @@
-//! The catalog as one session sees it: the lake's schemas, the frontend's (`pg_catalog`), ours (`system`).
+//! The catalog as one session sees it: the lake's schemas, the frontend's (`pg_catalog`), ours (`system`), and
+//! `information_schema`.
 //!
 //! Built by `Session`. Names without a schema are looked up along the session's search path, then in `pg_catalog`, as
 //! PostgreSQL does.
 
+use super::information_schema::InformationSchema;
 use super::temporary::Temporary;
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result};
+use datafusion::logical_expr::TableType;
 use parking_lot::RwLock;
+use saltlake_catalog::{Lake, RelationKind};
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,9 +21,34 @@ pub(super) const PATH_SCHEMA: &str = "public";
 /// The schema of temporary tables and views, searched before all others.
 pub(super) const TEMPORARY_SCHEMA: &str = "pg_temp";
 
+/// The schema that describes the others; it is not listed among them.
+const INFORMATION_SCHEMA: &str = "information_schema";
+
+/// Names of a catalog at one moment.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// All schemas.
+    pub schemas: Vec<String>,
+    /// All tables and views.
+    pub relations: Vec<Listed>,
+}
+
+/// A relation as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Table or view.
+    pub kind: TableType,
+}
+
 /// The catalog of one session.
+#[derive(Clone)]
 pub(super) struct SessionCatalog {
-    lake: Arc<dyn CatalogProvider>,
+    lake: Arc<Lake>,
+    tables: Arc<dyn CatalogProvider>,
     extra: Vec<(String, Arc<dyn SchemaProvider>)>,
     temporary: Arc<Temporary>,
     path: Arc<RwLock<Vec<String>>>,
@@ -28,20 +57,61 @@ pub(super) struct SessionCatalog {
 impl SessionCatalog {
     /// Returns the lake's catalog with more schemas; `path` is read at each look-up.
     pub(super) fn new(
-        lake: Arc<dyn CatalogProvider>,
+        lake: Arc<Lake>,
         extra: Vec<(String, Arc<dyn SchemaProvider>)>,
         temporary: Arc<Temporary>,
         path: Arc<RwLock<Vec<String>>>,
     ) -> Self {
-        Self { lake, extra, temporary, path }
+        let tables = lake.catalog_provider();
+        Self { lake, tables, extra, temporary, path }
     }
 
-    fn plain_schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        if name == TEMPORARY_SCHEMA {
-            return Some(Arc::clone(&self.temporary) as _);
+    /// Returns a schema by its own name, whatever the search path.
+    pub(super) fn plain_schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        match name {
+            TEMPORARY_SCHEMA => return Some(Arc::clone(&self.temporary) as _),
+            INFORMATION_SCHEMA => return Some(Arc::new(InformationSchema::new(self.clone()))),
+            _ => {}
         }
         let extra = self.extra.iter().find(|(extra, _)| extra == name);
-        extra.map(|(_, schema)| Arc::clone(schema)).or_else(|| self.lake.schema(name))
+        extra.map(|(_, schema)| Arc::clone(schema)).or_else(|| self.tables.schema(name))
+    }
+
+    /// Lists all relations without reading the columns of any.
+    ///
+    /// # Errors
+    /// When the lake cannot be listed.
+    pub(super) async fn list(&self) -> Result<Names> {
+        let lake = self.lake.names().await?;
+        let of_lake = lake.relations.iter().map(|relation| Listed {
+            schema: relation.schema.clone(),
+            name: relation.name.clone(),
+            kind: kind_of(relation.kind, TableType::Base),
+        });
+        let mut names = Names { schemas: lake.schemas.clone(), relations: of_lake.collect() };
+        for (schema, provider) in &self.extra {
+            names.schemas.push(schema.clone());
+            for name in provider.table_names() {
+                if let Some(kind) = provider.table_type(&name).await? {
+                    names.relations.push(Listed { schema: schema.clone(), name, kind });
+                }
+            }
+        }
+        for name in self.temporary.table_names() {
+            let Some(kind) = self.temporary.kind(&name) else { continue };
+            let (schema, kind) =
+                (TEMPORARY_SCHEMA.to_string(), kind_of(kind, TableType::Temporary));
+            names.schemas.push(schema.clone());
+            names.relations.push(Listed { schema, name, kind });
+        }
+        Ok(names)
+    }
+}
+
+fn kind_of(kind: RelationKind, table: TableType) -> TableType {
+    match kind {
+        RelationKind::Table => table,
+        RelationKind::View => TableType::View,
     }
 }
 
@@ -53,7 +123,7 @@ impl fmt::Debug for SessionCatalog {
 
 impl CatalogProvider for SessionCatalog {
     fn schema_names(&self) -> Vec<String> {
-        let mut names = self.lake.schema_names();
+        let mut names = self.tables.schema_names();
         names.extend(self.extra.iter().map(|(name, _)| name.clone()));
         if !self.temporary.table_names().is_empty() {
             names.push(TEMPORARY_SCHEMA.to_string());

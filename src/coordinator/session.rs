@@ -171,7 +171,7 @@ impl Session {
         extra.push(("system".to_string(), Arc::new(system)));
         let temporary = Arc::new(Temporary::new(Arc::clone(&coordinator.lake)));
         let catalog = SessionCatalog::new(
-            coordinator.lake.catalog_provider(),
+            Arc::clone(&coordinator.lake),
             extra,
             Arc::clone(&temporary),
             Arc::clone(&path),

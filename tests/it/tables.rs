@@ -207,3 +207,79 @@ fn explain_analyze_of_copy_writes_what_copy_writes_and_explain_nothing() {
     let n_rows = connection.scalar("SELECT count(*) FROM dept");
     assert_eq!(connection.scalar("SELECT count(*) FROM explained"), n_rows);
 }
+
+/// Lines of a server's log with this text.
+fn n_logged(server: &Server, text: &str) -> usize {
+    server.process.log().lines().filter(|line| line.contains(text)).count()
+}
+
+#[test]
+fn a_table_that_cannot_be_read_hides_no_other() {
+    const WARNING: &str = "table listed without its columns";
+    let lake = Lake::standard();
+    lake.write("broken.parquet", "this is no Parquet file");
+    let server = Server::standalone(&lake);
+    let mut connection = server.connect();
+    let names = "SELECT table_name FROM information_schema.tables \
+                 WHERE table_name IN ('broken', 'dept') ORDER BY 1";
+    assert_eq!(connection.rows(names), [["broken"], ["dept"]]);
+    let classes = "SELECT relname FROM pg_class WHERE relname IN ('broken', 'dept') ORDER BY 1";
+    assert_eq!(connection.rows(classes), [["broken"], ["dept"]]);
+    let one = "SELECT count(*) > 2 FROM information_schema.columns WHERE table_name = 'dept'";
+    assert_eq!(connection.scalar(one), "t");
+    let one = "SELECT count(*) > 2 FROM pg_attribute WHERE attrelid = 'dept'::regclass";
+    assert_eq!(connection.scalar(one), "t");
+    assert_eq!(n_logged(&server, WARNING), 0, "names and one table read no other");
+    let all = "SELECT DISTINCT table_name FROM information_schema.columns \
+               WHERE table_schema = 'public' AND table_name IN ('broken', 'dept')";
+    assert_eq!(connection.rows(all), [["dept"]]);
+    assert_eq!(n_logged(&server, WARNING), 1);
+    let attributes = "SELECT DISTINCT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+                      WHERE c.relname IN ('broken', 'dept')";
+    assert_eq!(connection.rows(attributes), [["dept"]]);
+    assert_eq!(connection.error("SELECT * FROM broken").code, "XX001");
+    assert_eq!(server.connect_flight().rows("SELECT count(*) FROM dept").len(), 1);
+}
+
+#[test]
+fn views_that_cannot_be_planned_hide_no_other() {
+    let lake = Lake::standard();
+    lake.write("gone.csv", "id\n1\n");
+    let server = Server::standalone(&lake);
+    let mut connection = server.connect();
+    connection.run("CREATE VIEW over_gone AS SELECT * FROM gone");
+    connection.run("CREATE VIEW over_dept AS SELECT * FROM dept");
+    std::fs::remove_file(lake.path().join("gone.csv")).unwrap();
+    let views = "SELECT table_name, definition IS NULL FROM information_schema.views \
+                 WHERE table_name LIKE 'over_%' ORDER BY 1";
+    assert_eq!(connection.rows(views), [["over_dept", "f"], ["over_gone", "t"]]);
+    assert_eq!(connection.error("SELECT * FROM over_gone").code, "42P01");
+}
+
+#[test]
+fn tabs_separate_what_a_name_says_they_do() {
+    let lake = Lake::standard();
+    lake.write("given.tsv", "a\tb\n1\tx,y\n");
+    lake.write("folder/1.tsv", "a\tb\n1\tx,y\n");
+    let server = Server::standalone(&lake);
+    let mut connection = server.connect();
+    assert_eq!(connection.rows("SELECT a, b FROM given"), [["1", "x,y"]]);
+    assert_eq!(connection.rows("SELECT a, b FROM folder"), [["1", "x,y"]]);
+    connection.run("CREATE EXTERNAL TABLE declared STORED AS CSV LOCATION 'given.tsv'");
+    assert_eq!(connection.rows("SELECT a, b FROM declared"), [["1", "x,y"]]);
+    connection.run("CREATE EXTERNAL TABLE words STORED AS TSV LOCATION 'folder/'");
+    assert_eq!(connection.rows("SELECT a, b FROM words"), [["1", "x,y"]]);
+    for (name, format) in [("plain", ""), ("csv", " (FORMAT csv)")] {
+        let target = lake.path().join(format!("{name}.tsv"));
+        connection.run(&format!("COPY dept TO '{}'{format}", target.display()));
+        let text = std::fs::read_to_string(&target).unwrap();
+        assert!(text.lines().all(|line| line.split('\t').count() == 4), "{text}");
+        assert_eq!(
+            connection.rows(&format!("SELECT * FROM {name}")).len(),
+            connection.rows("SELECT * FROM dept").len()
+        );
+    }
+    let target = lake.path().join("other.tsv");
+    connection.run(&format!("COPY dept TO '{}' (FORMAT csv, DELIMITER ';')", target.display()));
+    assert!(std::fs::read_to_string(&target).unwrap().contains(';'), "an option is stronger");
+}

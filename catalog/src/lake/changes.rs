@@ -27,10 +27,7 @@ impl Lake {
     async fn add_schema(&self, name: &str, if_not_exists: bool) -> Result<()> {
         check_name("schema", name)?;
         let definitions = self.definitions.read().await?;
-        let is_folder = {
-            let (_, discovered) = self.discovery.all(&definitions.schemas).await?;
-            discovered.contains(name)
-        };
+        let is_folder = self.discovery.all(&definitions.schemas).await?.schemas.contains(name);
         let created = self
             .definitions
             .update(|definitions| {
@@ -66,13 +63,13 @@ impl Lake {
 
     async fn remove_schema(&self, name: &str, if_exists: bool, cascade: bool) -> Result<()> {
         let definitions = self.definitions.read().await?;
-        let (found, discovered) = self.discovery.all(&definitions.schemas).await?;
-        let data = found.iter().find(|table| table.schema == name);
+        let discovered = self.discovery.all(&definitions.schemas).await?;
+        let data = discovered.tables.iter().find(|table| table.schema == name);
         if name == PUBLIC || data.is_some() {
             let location = data.map_or_else(|| self.root().to_string(), |table| self.url_of(table));
             return Err(Error::NotDroppable { kind: "schema", name: name.to_owned(), location });
         }
-        if !all_schemas(&definitions, discovered).contains(name) {
+        if !all_schemas(&definitions, &discovered.schemas).contains(name) {
             if if_exists {
                 return Ok(());
             }

@@ -13,7 +13,7 @@ mod temporary;
 
 use crate::cache::{CacheUsage, Caches};
 use crate::definitions::{DefinitionStore, Definitions, ExternalTable, View};
-use crate::discovery::{Discovery, Found, PUBLIC};
+use crate::discovery::{Discovered, Discovery, Found, PUBLIC};
 use crate::error::{Error, Result};
 use crate::format::{FileFlavor, FileKind, reader};
 use crate::iceberg::At;
@@ -32,7 +32,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -94,6 +94,22 @@ pub struct Relation {
     pub comment: Option<String>,
 }
 
+/// What a lake holds at one moment. Reads no columns.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// The names of all schemas, sorted.
+    pub schemas: Vec<String>,
+    /// All tables and views, sorted by schema and name.
+    pub relations: Vec<Relation>,
+}
+
+/// Names, and what they were made of.
+struct Listed {
+    definitions: Arc<Definitions>,
+    discovered: Arc<Discovered>,
+    names: Arc<Names>,
+}
+
 /// A lake: one root of tables and the catalog that names them.
 pub struct Lake {
     catalog_name: String,
@@ -101,6 +117,7 @@ pub struct Lake {
     discovery: Discovery,
     definitions: DefinitionStore,
     caches: Arc<Caches>,
+    listed: Mutex<Option<Listed>>,
     /// Lends its runtime and default options to the reading of schemas, which has no session of its own.
     session: SessionState,
     /// Where waiting calls from outside any runtime are run.
@@ -138,9 +155,10 @@ impl Lake {
         let lake = Self {
             catalog_name,
             locations: Arc::new(locations),
-            discovery: Discovery::new(Arc::clone(&store), path),
+            discovery: Discovery::new(Arc::clone(&store), path, is_local),
             definitions: DefinitionStore::new(store, own_folder, is_local),
             caches: Arc::new(Caches::new()),
+            listed: Mutex::new(None),
             session,
             runtime: Handle::current(),
             view_planner: RwLock::new(None),
@@ -184,41 +202,58 @@ impl Lake {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn schemas(&self) -> BoxFuture<'_, Result<Vec<String>>> {
-        Box::pin(self.list_schemas())
-    }
-
-    async fn list_schemas(&self) -> Result<Vec<String>> {
-        let definitions = self.definitions.read().await?;
-        let (_, discovered) = self.discovery.all(&definitions.schemas).await?;
-        Ok(all_schemas(&definitions, discovered).into_iter().collect())
+    pub async fn schemas(&self) -> Result<Vec<String>> {
+        Ok(self.names().await?.schemas.clone())
     }
 
     /// Returns all tables and views, sorted by schema and name. Reads no columns.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn relations(&self) -> BoxFuture<'_, Result<Vec<Relation>>> {
-        Box::pin(self.list_relations())
+    pub async fn relations(&self) -> Result<Vec<Relation>> {
+        Ok(self.names().await?.relations.clone())
     }
 
-    async fn list_relations(&self) -> Result<Vec<Relation>> {
+    /// Returns what is there now. As long as nothing changes this is the same value.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn names(&self) -> BoxFuture<'_, Result<Arc<Names>>> {
+        Box::pin(self.list_names())
+    }
+
+    async fn list_names(&self) -> Result<Arc<Names>> {
         let definitions = self.definitions.read().await?;
-        let (found, _) = self.discovery.all(&definitions.schemas).await?;
+        let discovered = self.discovery.all(&definitions.schemas).await?;
+        if let Some(listed) = self.listed.lock().as_ref()
+            && Arc::ptr_eq(&listed.discovered, &discovered)
+            && listed.definitions == definitions
+        {
+            return Ok(Arc::clone(&listed.names));
+        }
+        let names = Arc::new(self.names_of(&definitions, &discovered));
+        let listed = Listed { definitions, discovered, names: Arc::clone(&names) };
+        *self.listed.lock() = Some(listed);
+        Ok(names)
+    }
+
+    fn names_of(&self, definitions: &Definitions, discovered: &Discovered) -> Names {
         let mut relations: Vec<Relation> =
             definitions.tables.iter().map(|table| self.external_relation(table)).collect();
         relations.extend(definitions.views.iter().map(view_relation));
-        let names: BTreeSet<(String, String)> =
-            relations.iter().map(|r| (r.schema.clone(), r.name.clone())).collect();
         // Two files of one name are an error when they are read; they are listed once.
-        let mut seen = names;
-        for table in found {
+        let mut seen: BTreeSet<(String, String)> =
+            relations.iter().map(|r| (r.schema.clone(), r.name.clone())).collect();
+        for table in &discovered.tables {
             if seen.insert((table.schema.clone(), table.name.clone())) {
                 relations.push(self.found_relation(table));
             }
         }
         relations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
-        Ok(relations)
+        Names {
+            schemas: all_schemas(definitions, &discovered.schemas).into_iter().collect(),
+            relations,
+        }
     }
 
     /// Returns the table or view of a name as it is now; `None` when there is none.
@@ -333,7 +368,10 @@ impl Lake {
 
     async fn schema_not_found(&self, definitions: &Definitions, schema: &str) -> Error {
         let discovered = self.discovery.all(&definitions.schemas).await;
-        let names = all_schemas(definitions, discovered.map(|(_, s)| s).unwrap_or_default());
+        let names = match discovered {
+            Ok(discovered) => all_schemas(definitions, &discovered.schemas),
+            Err(_) => all_schemas(definitions, &BTreeSet::new()),
+        };
         let similar = similar(schema, names.into_iter().map(|name| (name.clone(), name)));
         Error::SchemaNotFound { schema: schema.to_owned(), similar }
     }
@@ -416,11 +454,11 @@ impl Lake {
         }
     }
 
-    fn found_relation(&self, found: Found) -> Relation {
+    fn found_relation(&self, found: &Found) -> Relation {
         Relation {
-            location: Some(self.url_of(&found)),
-            schema: found.schema,
-            name: found.name,
+            location: Some(self.url_of(found)),
+            schema: found.schema.clone(),
+            name: found.name.clone(),
             kind: RelationKind::Table,
             format: found.kind.map(|kind| kind.name().to_owned()),
             comment: None,
@@ -451,8 +489,8 @@ fn view_relation(view: &View) -> Relation {
     }
 }
 
-fn all_schemas(definitions: &Definitions, discovered: BTreeSet<String>) -> BTreeSet<String> {
-    let mut schemas = discovered;
+fn all_schemas(definitions: &Definitions, discovered: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut schemas = discovered.clone();
     schemas.insert(PUBLIC.to_owned());
     schemas.extend(definitions.schemas.iter().cloned());
     schemas.extend(definitions.tables.iter().map(|table| table.schema.clone()));

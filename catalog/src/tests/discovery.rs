@@ -187,3 +187,42 @@ async fn links_that_lead_nowhere_hide_nothing() {
     assert_eq!(lake.names().await, ["public.linked csv", "public.t csv"]);
     lake.check("SELECT a FROM t UNION ALL SELECT a FROM linked", "1\n1").await;
 }
+
+#[tokio::test]
+async fn a_listing_is_remembered_until_something_changes() {
+    let lake = TestLake::new().await;
+    lake.write("a/x.csv", "a\n1\n");
+    lake.write("nyc/b/x.csv", "a\n1\n");
+    lake.write("nyc/p/k=1/x.csv", "a\n1\n");
+    // Folders that changed just now are not trusted.
+    let remembered = async || loop {
+        let (one, two) = (lake.lake.names().await.unwrap(), lake.lake.names().await.unwrap());
+        if Arc::ptr_eq(&one, &two) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    };
+    remembered().await;
+    lake.write("c.csv", "a\n1\n");
+    assert_eq!(lake.names().await, ["nyc.b csv", "nyc.p csv", "public.a csv", "public.c csv"]);
+    remembered().await;
+    lake.write("nyc/d/x.parquet", "not read");
+    std::fs::remove_file(lake.path("a/x.csv")).unwrap();
+    assert_eq!(lake.names().await, ["nyc.b csv", "nyc.d parquet", "nyc.p csv", "public.c csv"]);
+    remembered().await;
+    std::fs::remove_file(lake.path("nyc/p/k=1/x.csv")).unwrap();
+    lake.lake.create_schema("s", false).await.unwrap();
+    assert_eq!(lake.names().await, ["nyc.b csv", "nyc.d parquet", "public.c csv"]);
+    assert_eq!(lake.lake.schemas().await.unwrap(), ["nyc", "public", "s"]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_filled_later_is_not_missed() {
+    let lake = TestLake::new().await;
+    lake.write("a.csv", "");
+    assert!(lake.names().await.is_empty());
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(lake.names().await.is_empty());
+    lake.write("a.csv", "a\n1\n");
+    assert_eq!(lake.names().await, ["public.a csv"]);
+}

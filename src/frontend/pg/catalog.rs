@@ -24,8 +24,9 @@ use parking_lot::Mutex;
 use provider::{PgCatalogSchema, Source};
 use saltlake_catalog::Lake;
 use saltlake_sql::parse::Statement;
-use snapshot::{Latest, Snapshot};
+use snapshot::Latest;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// The catalog as one client sees it.
 pub struct Catalog {
@@ -80,9 +81,9 @@ impl Catalog {
         let touches = rewrite::rewrite(&mut statement.ast);
         if touches || NAMES_THE_LAKE.iter().any(|name| contains(&statement.sql, name)) {
             let with_definitions = statement.sql.contains("pg_get_viewdef");
-            let path = self.context.search_path();
-            let snapshot = Snapshot::read(&self.source.lake, path, with_definitions).await?;
-            self.context.latest.set(snapshot);
+            let (lake, context) = (&self.source.lake, &self.context);
+            let path = context.search_path();
+            context.latest.refresh(lake, path, with_definitions, Duration::ZERO).await?;
         }
         Ok(statement)
     }

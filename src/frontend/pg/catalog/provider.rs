@@ -1,21 +1,19 @@
 //! `pg_catalog` as DataFusion sees it: a schema of tables whose rows are made when they are scanned.
 //!
-//! Equality filters on a column reach the scan, so asking for one relation's columns loads one relation.
+//! Filters that say which values a column may have reach the scan, so asking for one relation's columns loads one relation.
 
 use super::functions::Context;
-use super::rows::{self, Wanted};
-use super::snapshot::Snapshot;
+use super::rows;
+use super::snapshot::PIN_TIME;
 use super::tables::{TABLES, Table};
+use crate::coordinator::Wanted;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, Session, TableProvider};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result;
-use datafusion::logical_expr::{
-    BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType,
-};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::scalar::ScalarValue;
 use saltlake_catalog::Lake;
 use std::fmt;
 use std::sync::Arc;
@@ -101,36 +99,21 @@ impl TableProvider for CatalogTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (lake, context) = (&self.source.lake, &self.source.context);
+        let schema = match projection {
+            Some(columns) => Arc::new(self.schema.project(columns)?),
+            None => Arc::clone(&self.schema),
+        };
         let latest = &context.latest;
-        if rows::FILLED.contains(&self.table.name) {
-            let had_definitions = latest.get().relations.values().any(|o| o.definition.is_some());
-            latest.set(Snapshot::read(lake, context.search_path(), had_definitions).await?);
-        }
-        let batch = rows::read(self.table, &self.schema, &wanted(filters), lake, context).await?;
-        let schema = Arc::clone(&self.schema);
-        Ok(MemorySourceConfig::try_new_exec(&[vec![batch]], schema, projection.cloned())?)
-    }
-}
-
-/// Reads `column = literal` filters; what it does not understand only costs rows that are filtered later.
-fn wanted(filters: &[Expr]) -> Wanted {
-    let mut wanted = Wanted::default();
-    for filter in filters {
-        if let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter
-            && let Some((column, value)) = column_and_literal(left, right)
-        {
-            wanted.equals.insert(column, value);
-        }
-    }
-    wanted
-}
-
-fn column_and_literal(left: &Expr, right: &Expr) -> Option<(String, ScalarValue)> {
-    match (left, right) {
-        (Expr::Column(column), Expr::Literal(value, _))
-        | (Expr::Literal(value, _), Expr::Column(column)) => {
-            Some((column.name.clone(), value.clone()))
-        }
-        _ => None,
+        let names = match rows::FILLED.contains(&self.table.name) {
+            true => {
+                let with_definitions = latest.get().has_definitions;
+                let path = context.search_path();
+                latest.refresh(lake, path, with_definitions, PIN_TIME).await?
+            }
+            false => latest.get(),
+        };
+        let wanted = Wanted::of(filters);
+        let batch = rows::read(self.table, &schema, &wanted, &names.names, lake, context).await?;
+        Ok(MemorySourceConfig::try_new_exec(&[vec![batch]], schema, None)?)
     }
 }

@@ -8,30 +8,20 @@ mod session;
 use super::functions::Context;
 use super::oid;
 use super::tables::{Column, TABLES, Table};
+use crate::coordinator::Wanted;
 use crate::frontend::pg::types::{self, ColumnType, PgType, TYPES};
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::common::internal_datafusion_err;
 use datafusion::error::Result;
 use datafusion::scalar::ScalarValue;
-use saltlake_catalog::{Lake, Relation, RelationKind};
-use std::collections::BTreeMap;
+use futures::{StreamExt, stream};
+use saltlake_catalog::{Lake, Names, Relation, RelationKind};
+use std::sync::Arc;
 
-/// Equality filters on OID or name columns, as far as a query has them.
-#[derive(Debug, Default, Clone)]
-pub struct Wanted {
-    /// Column name to the only value asked for.
-    pub equals: BTreeMap<String, ScalarValue>,
-}
-
-impl Wanted {
-    fn allows_oid(&self, column: &str, oid: i64) -> bool {
-        match self.equals.get(column) {
-            Some(ScalarValue::Int64(Some(wanted))) => *wanted == oid,
-            _ => true,
-        }
-    }
-}
+/// Relations whose columns are read at the same time.
+const READ_CONCURRENCY: usize = 32;
 
 /// A row under construction: column name to value.
 type Row = Vec<(&'static str, ScalarValue)>;
@@ -57,7 +47,7 @@ pub const FILLED: [&str; 17] = [
     "pg_views",
 ];
 
-/// Returns the rows of a table; tables outside [`FILLED`] have none.
+/// Returns the rows of a table with the columns of `schema`; tables outside [`FILLED`] have none.
 ///
 /// # Errors
 /// When the lake cannot be read.
@@ -65,28 +55,29 @@ pub async fn read(
     table: &Table,
     schema: &SchemaRef,
     wanted: &Wanted,
+    names: &Names,
     lake: &Lake,
     context: &Context,
 ) -> Result<RecordBatch> {
     let user = &context.user;
     let rows = match table.name {
         "pg_am" => vec![access_method()],
-        "pg_attribute" => attributes(wanted, lake).await?,
-        "pg_class" => classes(wanted, lake).await?,
+        "pg_attribute" => attributes(wanted, names, lake).await,
+        "pg_class" => classes(wanted, names, lake).await,
         "pg_cursors" => session::cursors(context),
         "pg_database" => vec![database(lake.catalog_name())],
-        "pg_description" => descriptions(lake).await?,
+        "pg_description" => descriptions(names),
         "pg_language" => vec![language()],
-        "pg_namespace" => namespaces(lake).await?,
+        "pg_namespace" => namespaces(names),
         "pg_prepared_statements" => session::prepared_statements(context),
         "pg_roles" => vec![role(user)],
         "pg_user" => vec![role_of_user(user)],
         "pg_settings" => session::settings(context),
         "pg_stat_activity" => session::activity(context),
-        "pg_tables" => tables(lake, user).await?,
+        "pg_tables" => tables(names, user),
         "pg_tablespace" => tablespaces(),
         "pg_type" => all_types(),
-        "pg_views" => views(lake, user).await?,
+        "pg_views" => views(wanted, names, lake, user).await,
         _ => Vec::new(),
     };
     batch(table, schema, &rows)
@@ -148,8 +139,8 @@ fn tablespaces() -> Vec<Row> {
     vec![tablespace(oid::TABLESPACE, "pg_default"), tablespace(1664, "pg_global")]
 }
 
-async fn namespaces(lake: &Lake) -> Result<Vec<Row>> {
-    let mut names = lake.schemas().await?;
+fn namespaces(names: &Names) -> Vec<Row> {
+    let mut names = names.schemas.clone();
     for fixed in ["public", "pg_catalog", "information_schema"] {
         if !names.iter().any(|name| name == fixed) {
             names.push(fixed.to_string());
@@ -162,12 +153,11 @@ async fn namespaces(lake: &Lake) -> Result<Vec<Row>> {
             ("nspowner", int(oid::OWNER)),
         ]
     };
-    Ok(names.iter().map(row).collect())
+    names.iter().map(row).collect()
 }
 
-async fn descriptions(lake: &Lake) -> Result<Vec<Row>> {
-    let relations = lake.relations().await?;
-    let commented = relations.iter().filter_map(|relation| {
+fn descriptions(names: &Names) -> Vec<Row> {
+    let commented = names.relations.iter().filter_map(|relation| {
         let comment = relation.comment.as_deref()?;
         Some(vec![
             ("objoid", int(oid::relation(&relation.schema, &relation.name))),
@@ -175,7 +165,7 @@ async fn descriptions(lake: &Lake) -> Result<Vec<Row>> {
             ("description", text(comment)),
         ])
     });
-    Ok(commented.collect())
+    commented.collect()
 }
 
 fn relkind(relation: &Relation) -> &'static str {
@@ -185,7 +175,7 @@ fn relkind(relation: &Relation) -> &'static str {
     }
 }
 
-async fn tables(lake: &Lake, user: &str) -> Result<Vec<Row>> {
+fn tables(names: &Names, user: &str) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let row = |schema: &str, name: &str| {
         vec![
@@ -195,20 +185,24 @@ async fn tables(lake: &Lake, user: &str) -> Result<Vec<Row>> {
             ("hasindexes", false.into()),
         ]
     };
-    for relation in lake.relations().await? {
+    for relation in &names.relations {
         if relation.kind == RelationKind::Table {
             rows.push(row(&relation.schema, &relation.name));
         }
     }
     rows.extend(TABLES.values().filter(|t| t.kind == "r").map(|t| row("pg_catalog", t.name)));
-    Ok(rows)
+    rows
 }
 
-async fn views(lake: &Lake, user: &str) -> Result<Vec<Row>> {
+async fn views(wanted: &Wanted, names: &Names, lake: &Lake, user: &str) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    for relation in lake.relations().await? {
+    let is_asked = |relation: &&Relation| {
+        wanted.allows_text("schemaname", &relation.schema)
+            && wanted.allows_text("viewname", &relation.name)
+    };
+    for relation in names.relations.iter().filter(is_asked) {
         if relation.kind == RelationKind::View {
-            let definition = definition(lake, &relation).await.unwrap_or_default();
+            let definition = definition(lake, relation).await.unwrap_or_default();
             rows.push(vec![
                 ("schemaname", text(&relation.schema)),
                 ("viewname", text(&relation.name)),
@@ -217,7 +211,7 @@ async fn views(lake: &Lake, user: &str) -> Result<Vec<Row>> {
             ]);
         }
     }
-    Ok(rows)
+    rows
 }
 
 /// Returns a view's query as SQL text; `None` for a table and for a view that cannot be planned now.
@@ -226,26 +220,28 @@ pub async fn definition(lake: &Lake, relation: &Relation) -> Option<String> {
     provider.get_table_definition().map(str::to_string)
 }
 
-async fn classes(wanted: &Wanted, lake: &Lake) -> Result<Vec<Row>> {
+async fn classes(wanted: &Wanted, names: &Names, lake: &Lake) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    for relation in lake.relations().await? {
+    let is_asked =
+        |oid, name: &str| wanted.allows_int("oid", oid) && wanted.allows_text("relname", name);
+    for relation in &names.relations {
         let oid = oid::relation(&relation.schema, &relation.name);
-        if !wanted.allows_oid("oid", oid) {
+        if !is_asked(oid, &relation.name) {
             continue;
         }
         // The number of columns is only worth loading when the query is about this one relation.
-        let n_columns = match wanted.equals.contains_key("oid") {
-            true => columns_of(lake, &relation).await.map_or(0, |schema| schema.fields().len()),
+        let n_columns = match wanted.names("oid") {
+            true => columns_of(lake, relation).await.map_or(0, |schema| schema.fields().len()),
             false => 0,
         };
         let schema = oid::schema(&relation.schema);
-        rows.push(class(oid, &relation.name, schema, relkind(&relation), n_columns));
+        rows.push(class(oid, &relation.name, schema, relkind(relation), n_columns));
     }
-    for table in TABLES.values().filter(|table| wanted.allows_oid("oid", table.oid)) {
+    for table in TABLES.values().filter(|table| is_asked(table.oid, table.name)) {
         let n_columns = table.columns.len();
         rows.push(class(table.oid, table.name, oid::PG_CATALOG, table.kind, n_columns));
     }
-    Ok(rows)
+    rows
 }
 
 fn class(oid: i64, name: &str, schema: i64, kind: &str, n_columns: usize) -> Row {
@@ -277,23 +273,30 @@ async fn columns_of(lake: &Lake, relation: &Relation) -> Option<SchemaRef> {
     }
 }
 
-async fn attributes(wanted: &Wanted, lake: &Lake) -> Result<Vec<Row>> {
+async fn attributes(wanted: &Wanted, names: &Names, lake: &Lake) -> Vec<Row> {
     let mut rows = Vec::new();
-    for relation in lake.relations().await? {
-        let oid = oid::relation(&relation.schema, &relation.name);
-        if wanted.allows_oid("attrelid", oid)
-            && let Some(schema) = columns_of(lake, &relation).await
-        {
-            let fields = schema.fields().iter().enumerate();
-            let is_table = relation.kind == RelationKind::Table;
-            rows.extend(fields.map(|(idx, field)| lake_attribute(oid, idx, field, is_table)));
-        }
+    let oid_of = |relation: &Relation| oid::relation(&relation.schema, &relation.name);
+    let asked = names.relations.iter().filter(|r| wanted.allows_int("attrelid", oid_of(r)));
+    let loads: Vec<_> = asked.map(|relation| read_columns(lake, relation)).collect();
+    let mut loads = stream::iter(loads).buffered(READ_CONCURRENCY);
+    while let Some((relation, schema)) = loads.next().await {
+        let Some(schema) = schema else { continue };
+        let (oid, is_table) = (oid_of(relation), relation.kind == RelationKind::Table);
+        let fields = schema.fields().iter().enumerate();
+        rows.extend(fields.map(|(idx, field)| lake_attribute(oid, idx, field, is_table)));
     }
-    for table in TABLES.values().filter(|table| wanted.allows_oid("attrelid", table.oid)) {
+    for table in TABLES.values().filter(|table| wanted.allows_int("attrelid", table.oid)) {
         let columns = table.columns.iter().enumerate();
         rows.extend(columns.map(|(idx, column)| catalog_attribute(table.oid, idx, column)));
     }
-    Ok(rows)
+    rows
+}
+
+async fn read_columns<'a>(
+    lake: &Lake,
+    relation: &'a Relation,
+) -> (&'a Relation, Option<SchemaRef>) {
+    (relation, columns_of(lake, relation).await)
 }
 
 /// A view's columns say nothing about NULL, as in PostgreSQL.
@@ -413,13 +416,15 @@ fn function_name(base: &PgType, what: &str) -> String {
 
 /// Builds the batch column by column; what a row does not name gets the default of its type.
 fn batch(table: &Table, schema: &SchemaRef, rows: &[Row]) -> Result<RecordBatch> {
-    let columns = table
-        .columns
-        .iter()
-        .zip(schema.fields())
-        .map(|(column, field)| array(column, field, rows))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(RecordBatch::try_new(schema.clone(), columns)?)
+    let column = |field: &Arc<Field>| {
+        let column = table.columns.iter().find(|column| column.name == field.name());
+        let column =
+            column.ok_or_else(|| internal_datafusion_err!("no column {}", field.name()))?;
+        array(column, field, rows)
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
 }
 
 fn array(column: &Column, field: &Field, rows: &[Row]) -> Result<ArrayRef> {
@@ -429,6 +434,7 @@ fn array(column: &Column, field: &Field, rows: &[Row]) -> Result<ArrayRef> {
     let default = default_value(column, field.data_type())?;
     let value_of = |row: &Row| -> Result<ScalarValue> {
         match row.iter().find(|(name, _)| *name == column.name) {
+            Some((_, value)) if value.data_type() == *field.data_type() => Ok(value.clone()),
             Some((_, value)) => value.cast_to(field.data_type()),
             None => Ok(default.clone()),
         }

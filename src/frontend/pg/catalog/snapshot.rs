@@ -1,18 +1,22 @@
 //! The lake's relations at one moment, for functions that cannot wait for the lake.
 //!
-//! Functions run inside operators, where nothing may block. So a statement's names are listed before it is planned, and
-//! again by every scan of a catalog table; functions read what was listed last.
+//! Functions run inside operators, where nothing may block. So the names are listed before a statement is planned, and
+//! again by a scan of a catalog table that comes later than [`PIN_TIME`]; functions read what was listed last.
 
 use super::oid;
 use super::tables::TABLES;
 use datafusion::error::Result;
 use parking_lot::Mutex;
-use saltlake_catalog::{Lake, Relation, RelationKind};
+use saltlake_catalog::{Lake, Names, RelationKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The schema that is searched before the search path.
 const PG_CATALOG: &str = "pg_catalog";
+
+/// How long a listing serves the scans of the statement it was made for. A prepared statement that runs later lists again.
+pub const PIN_TIME: Duration = Duration::from_millis(200);
 
 /// What of an object functions need.
 #[derive(Debug, Clone)]
@@ -30,6 +34,10 @@ pub struct Object {
 /// Relations and schemas by OID.
 #[derive(Debug, Default)]
 pub struct Snapshot {
+    /// What the lake holds.
+    pub names: Arc<Names>,
+    /// Whether views come with their queries.
+    pub has_definitions: bool,
     /// Tables and views, those of `pg_catalog` included.
     pub relations: BTreeMap<i64, Object>,
     /// Names of schemas.
@@ -38,58 +46,90 @@ pub struct Snapshot {
     pub path: Vec<String>,
 }
 
-/// Where the newest snapshot of one connection is.
+/// Where the newest snapshot of one connection is, and when it was taken.
 #[derive(Debug, Default)]
-pub struct Latest(Mutex<Arc<Snapshot>>);
+pub struct Latest(Mutex<(Arc<Snapshot>, Option<Instant>)>);
 
 impl Latest {
     /// Returns the newest snapshot; before the first it is empty.
     pub fn get(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.0.lock())
+        Arc::clone(&self.0.lock().0)
     }
 
-    /// Replaces the snapshot.
-    pub fn set(&self, snapshot: Snapshot) {
-        *self.0.lock() = Arc::new(snapshot);
+    /// Lists the lake unless that was done within `max_age`, and returns the snapshot. `with_definitions` also reads the
+    /// queries of views, which costs planning each.
+    ///
+    /// # Errors
+    /// When the lake cannot be read.
+    pub async fn refresh(
+        &self,
+        lake: &Lake,
+        path: Vec<String>,
+        with_definitions: bool,
+        max_age: Duration,
+    ) -> Result<Arc<Snapshot>> {
+        let (known, taken) = self.0.lock().clone();
+        let serves = known.path == path && (known.has_definitions || !with_definitions);
+        if serves && taken.is_some_and(|taken| taken.elapsed() < max_age) {
+            return Ok(known);
+        }
+        let now = Instant::now();
+        let names = lake.names().await?;
+        let is_same = Arc::ptr_eq(&known.names, &names) && serves && !with_definitions;
+        let snapshot = match is_same {
+            true => known,
+            false => Arc::new(Snapshot::of(lake, names, path, with_definitions).await),
+        };
+        *self.0.lock() = (Arc::clone(&snapshot), Some(now));
+        Ok(snapshot)
     }
 }
 
 impl Snapshot {
-    /// Lists the lake; `with_definitions` also reads the queries of views, which costs planning each.
-    ///
-    /// # Errors
-    /// When the lake cannot be read.
-    pub async fn read(lake: &Lake, path: Vec<String>, with_definitions: bool) -> Result<Self> {
-        let mut snapshot = Self { path, ..Self::default() };
-        for schema in lake.schemas().await? {
-            snapshot.schemas.insert(oid::schema(&schema), schema);
-        }
-        for schema in ["public", "pg_catalog", "information_schema"] {
+    async fn of(lake: &Lake, names: Arc<Names>, path: Vec<String>, with_definitions: bool) -> Self {
+        let mut snapshot = Self { path, has_definitions: with_definitions, ..Self::default() };
+        let fixed = ["public", PG_CATALOG, "information_schema"];
+        for schema in names.schemas.iter().map(String::as_str).chain(fixed) {
             snapshot.schemas.insert(oid::schema(schema), schema.to_string());
         }
-        for relation in lake.relations().await? {
+        for relation in &names.relations {
             let definition = match relation.kind {
                 RelationKind::View if with_definitions => {
-                    super::rows::definition(lake, &relation).await
+                    super::rows::definition(lake, relation).await
                 }
                 _ => None,
             };
-            let Relation { schema, name, comment, .. } = relation;
+            let (schema, name) = (relation.schema.clone(), relation.name.clone());
             let oid = oid::relation(&schema, &name);
-            snapshot.relations.insert(oid, Object { schema, name, comment, definition });
+            let object = Object { schema, name, comment: relation.comment.clone(), definition };
+            snapshot.relations.insert(oid, object);
         }
         for table in TABLES.values() {
-            let (schema, name) = ("pg_catalog".to_string(), table.name.to_string());
+            let (schema, name) = (PG_CATALOG.to_string(), table.name.to_string());
             let object = Object { schema, name, comment: None, definition: None };
             snapshot.relations.insert(table.oid, object);
         }
-        Ok(snapshot)
+        snapshot.names = names;
+        snapshot
     }
 
     /// Returns whether a relation can be named without its schema.
     pub fn is_visible(&self, relation: i64) -> Option<bool> {
         let object = self.relations.get(&relation)?;
-        Some(self.relation_oid(&quote(&object.name)) == Some(relation))
+        Some(self.find(&object.name) == Some(relation))
+    }
+
+    /// Returns the relation that a name without a schema means.
+    fn find(&self, name: &str) -> Option<i64> {
+        let path = self.path.iter().map(String::as_str);
+        std::iter::once(PG_CATALOG).chain(path).find_map(|schema| self.find_in(schema, name))
+    }
+
+    fn find_in(&self, schema: &str, name: &str) -> Option<i64> {
+        let table = TABLES.get(name).filter(|_| schema == PG_CATALOG).map(|table| table.oid);
+        let oid = table.unwrap_or_else(|| oid::relation(schema, name));
+        let found = self.relations.get(&oid)?;
+        (found.schema == schema && found.name == name).then_some(oid)
     }
 
     /// Returns the schemas of the search path that exist, `pg_catalog` first if it is to be named.
@@ -115,19 +155,9 @@ impl Snapshot {
         if let Ok(oid) = name.parse() {
             return Some(oid);
         }
-        let parts = split_name(name)?;
-        let matches = |schema: &str, name: &str| {
-            let table = TABLES.get(name).filter(|_| schema == PG_CATALOG).map(|table| table.oid);
-            let oid = table.unwrap_or_else(|| oid::relation(schema, name));
-            let found = self.relations.get(&oid)?;
-            (found.schema == schema && found.name == name).then_some(oid)
-        };
-        match parts.as_slice() {
-            [name] => {
-                let path = self.path.iter().map(String::as_str);
-                std::iter::once(PG_CATALOG).chain(path).find_map(|schema| matches(schema, name))
-            }
-            [schema, name] | [_, schema, name] => matches(schema, name),
+        match split_name(name)?.as_slice() {
+            [name] => self.find(name),
+            [schema, name] | [_, schema, name] => self.find_in(schema, name),
             _ => None,
         }
     }
