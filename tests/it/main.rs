@@ -10,6 +10,7 @@ mod harness;
 mod lake;
 
 mod beside;
+mod churn;
 mod clients;
 mod compose;
 mod demo;
@@ -27,8 +28,8 @@ mod security;
 mod shell;
 mod skew;
 mod slt;
-mod suite;
 mod splits;
+mod suite;
 mod tables;
 mod tidy;
 mod topology;

@@ -205,6 +205,13 @@ impl Cluster {
         self.kill_worker(idx);
     }
 
+    /// Ends the worker that was started first as a crash would, and starts another without waiting for it.
+    pub fn replace_oldest_worker(&mut self) {
+        let oldest = self.workers.iter().position(Option::is_some).expect("a worker runs");
+        self.kill_worker(oldest);
+        self.spawn_worker();
+    }
+
     /// Asks worker `idx` to leave (SIGTERM), and waits for its end and its membership's.
     pub fn stop_worker(&mut self, idx: usize, deadline: Duration) -> ExitStatus {
         let mut worker = self.workers[idx].take().expect("the worker was stopped before");
