@@ -4,6 +4,7 @@
 
 pub mod checked;
 pub mod interval;
+pub mod quotient;
 mod required;
 pub mod rounding;
 mod timezone;
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     let mut all = checked::all();
     all.extend(interval::all());
     all.extend([
+        quotient::quotient(),
         rounding::round(),
         required(),
         Arc::new(ScalarUDF::from(timezone::Timezone::default())),

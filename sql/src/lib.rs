@@ -7,6 +7,7 @@
 //!
 //! [`names`] knows what PostgreSQL calls the columns of a result.
 //! Skewed joins are decided in [`skew`], salted by a pass of the optimizer, and run by [`exec`]; [`codec`] is the wire form.
+//! [`fingerprint`] tells whether what was learned from files still holds.
 //! [`functions`] holds what PostgreSQL's functions have and the engine's have not, [`obstacle`] says what must not be
 //! cut into stages, [`settings`] declares every `SET saltlake.*` option once.
 //! This crate never opens a socket and never reads a catalog; it works on DataFusion's plans.
@@ -15,6 +16,7 @@ pub mod codec;
 pub mod error;
 pub mod exec;
 pub mod explain;
+pub mod fingerprint;
 pub mod functions;
 pub mod names;
 pub mod obstacle;

@@ -13,6 +13,7 @@ mod exact_in;
 mod float_filters;
 mod join_modes;
 mod join_order;
+mod pregroup;
 mod rounding_casts;
 pub mod salt_join;
 mod share_subplans;
@@ -33,6 +34,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use exact_in::ExactIn;
 use float_filters::FloatFilters;
 use join_modes::JoinModes;
+pub use join_order::FilterCounts;
 use join_order::{JoinSize, Ordered};
 use rounding_casts::RoundingCasts;
 use share_subplans::{SharedPlanner, Sharing};
@@ -165,11 +167,11 @@ pub async fn optimize_logical(
     let start = Instant::now();
     let shared = if is_shared { share_subplans::share(&plan)? } else { None };
     log.record(Part::Logical, share_subplans::NAME, start.elapsed());
-    let mut best = ordered(state, plan, log).await?;
+    let mut best = Box::pin(ordered(state, plan, log)).await?;
     if let Some(shared) = shared {
         let notes = PassLog::default();
         let Sharing { plan, readers } = shared;
-        let shared = ordered(state, plan, &notes).await?;
+        let shared = Box::pin(ordered(state, plan, &notes)).await?;
         log.record(Part::Logical, "with shared subplans", notes.total());
         if let Some(note) = share_subplans::decide(&readers, best.work, shared.work) {
             log.note(note);
@@ -195,7 +197,13 @@ fn logical(state: &SessionState, plan: LogicalPlan, log: &PassLog) -> Result<Log
         .filter(|rule| !disabled.iter().any(|name| name == rule.name()))
         .cloned()
         .collect();
-    Optimizer::with_rules(rules).optimize(plan, state, |_, rule| lap(rule.name()))
+    let mut plan =
+        Optimizer::with_rules(rules).optimize(plan, state, |_, rule| lap(rule.name()))?;
+    if !disabled.iter().any(|name| name == pregroup::NAME) {
+        plan = pregroup::rewrite(plan)?;
+        lap(pregroup::NAME);
+    }
+    Ok(plan)
 }
 
 /// Runs DataFusion's logical passes, and orders joins.

@@ -1,8 +1,8 @@
 //! Decides where a physical plan runs, and cuts it into stages when it runs on the workers.
 //!
 //! Called by `Session` after the optimizer. A small query must not pay for distribution: below
-//! `saltlake.distribution_min_bytes` of scanned files the plan stays on the coordinator. The cut itself is
-//! datafusion-distributed's; we hand it the finished plan, so every pass before it leaves a plan one process can run.
+//! `saltlake.distribution_min_bytes` of scanned files the plan stays on the coordinator, and so it does above where the
+//! workers are predicted to be no faster. The cut itself is datafusion-distributed's; we hand it the finished plan, so every pass before it leaves a plan one process can run.
 
 mod splits;
 
@@ -164,11 +164,45 @@ pub fn whole_leaves_one_task(
     is_whole.then(|| Ok(DesiredTaskCountEventResponse::maximum(1)))
 }
 
-/// Decides where a plan runs. `n_workers` is `None` when this process has no cluster.
-pub fn decide(size: ScanSize, options: &SaltlakeOptions, n_workers: Option<usize>) -> Placement {
+/// Who can run a plan: the coordinator, or its workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Threads of the coordinator.
+    pub n_threads_here: usize,
+    /// Queries that share them, this one included.
+    pub n_running: usize,
+    /// Workers that take tasks.
+    pub n_workers: usize,
+    /// Threads of all workers.
+    pub n_worker_threads: usize,
+}
+
+/// Stored bytes of columns that one thread gets through in a second, in a query with a join and a GROUP BY.
+const BYTES_PER_SECOND: f64 = 200e6;
+/// Seconds that stages cost whatever they read: a second plan, tasks to send, exchanges to open.
+const DISTRIBUTION_SECONDS: f64 = 0.1;
+/// Part of a worker's time that is left when exchanges are paid.
+const WORKER_SHARE: f64 = 0.7;
+/// Bytes from which a scan goes to the workers even where the coordinator would be as fast: it has other clients to serve.
+const MAX_LOCAL_BYTES: u64 = 1 << 30;
+
+impl Capacity {
+    /// Predicted seconds of a scan on the coordinator and on the workers.
+    fn seconds(&self, bytes: u64) -> (f64, f64) {
+        let seconds =
+            |n_threads: usize| bytes as f64 / (BYTES_PER_SECOND * n_threads.max(1) as f64);
+        let here = seconds(self.n_threads_here) * self.n_running.max(1) as f64;
+        (here, DISTRIBUTION_SECONDS + seconds(self.n_worker_threads) / WORKER_SHARE)
+    }
+}
+
+/// Decides where a plan runs. `capacity` is `None` when this process has no cluster.
+pub fn decide(size: ScanSize, options: &SaltlakeOptions, capacity: Option<Capacity>) -> Placement {
     let local = |reason: String| Placement::Local { reason };
-    let Some(n_workers) = n_workers else { return local("standalone".to_string()) };
+    let Some(capacity) = capacity else { return local("standalone".to_string()) };
+    let n_workers = capacity.n_workers;
     let (scans, least) = (human_bytes(size.bytes), options.distribution_min_bytes as u64);
+    let (here, there) = capacity.seconds(size.bytes);
     match options.distribution {
         Distribution::Never => local("saltlake.distribution = never".to_string()),
         _ if size.n_files == 0 => local("scans no files".to_string()),
@@ -178,6 +212,11 @@ pub fn decide(size: ScanSize, options: &SaltlakeOptions, n_workers: Option<usize
         },
         Distribution::Auto if size.bytes < least => {
             local(format!("scans {scans}, below {}", human_bytes(least)))
+        }
+        Distribution::Auto if n_workers > 0 && here <= there && size.bytes < MAX_LOCAL_BYTES => {
+            let on_workers =
+                format!("{there:.2} s on {} worker threads", capacity.n_worker_threads);
+            local(format!("scans {scans}, predicted {here:.2} s here and {on_workers}"))
         }
         Distribution::Auto => {
             Placement::Distributed { n_workers, reason: format!("scans {scans}") }
@@ -280,10 +319,26 @@ pub fn human_bytes(bytes: u64) -> String {
 mod tests {
     use super::*;
 
+    /// Checks the placement beside workers of two threads each and a coordinator of two.
     fn check(distribution: Distribution, bytes: u64, n_workers: Option<usize>, expected: &str) {
+        let capacity = n_workers.map(|n_workers| Capacity {
+            n_threads_here: 2,
+            n_running: 1,
+            n_workers,
+            n_worker_threads: 2 * n_workers,
+        });
+        check_with(distribution, bytes, capacity, expected);
+    }
+
+    fn check_with(
+        distribution: Distribution,
+        bytes: u64,
+        capacity: Option<Capacity>,
+        expected: &str,
+    ) {
         let options = SaltlakeOptions { distribution, ..SaltlakeOptions::default() };
         let size = ScanSize { n_files: usize::from(bytes > 0), file_bytes: bytes, bytes };
-        assert_eq!(decide(size, &options, n_workers).to_string(), expected);
+        assert_eq!(decide(size, &options, capacity).to_string(), expected);
     }
 
     #[test]
@@ -296,6 +351,21 @@ mod tests {
     fn large_scans_go_to_the_workers() {
         let expected = "distributed over 3 workers (scans 210 MB)";
         check(Distribution::Auto, 210 << 20, Some(3), expected);
+    }
+
+    #[test]
+    fn workers_that_are_no_faster_get_only_what_is_too_large_here() {
+        let expected = "local (scans 210 MB, predicted 0.55 s here and 0.89 s on 2 worker threads)";
+        check(Distribution::Auto, 210 << 20, Some(1), expected);
+        check(Distribution::Auto, 2 << 30, Some(1), "distributed over 1 worker (scans 2 GB)");
+    }
+
+    #[test]
+    fn a_busy_coordinator_hands_over_earlier() {
+        let capacity =
+            Capacity { n_threads_here: 2, n_running: 4, n_workers: 1, n_worker_threads: 2 };
+        let expected = "distributed over 1 worker (scans 210 MB)";
+        check_with(Distribution::Auto, 210 << 20, Some(capacity), expected);
     }
 
     #[test]

@@ -51,6 +51,7 @@ use planning::PlanningPool;
 use query::{Queries, QueryInfo};
 use saltlake_catalog::{Lake, LakeOptions, ViewPlanner};
 use saltlake_sql::codec::Codec;
+use saltlake_sql::optimizer::FilterCounts;
 use saltlake_sql::parse::Limits;
 use saltlake_sql::settings::SaltlakeOptions;
 use saltlake_sql::{optimizer, placement};
@@ -95,11 +96,14 @@ pub struct Coordinator {
     members: Arc<Members>,
     channels: Channels,
     key_profiles: ProfileCache,
+    filter_counts: Arc<FilterCounts>,
     join_log: Arc<JoinLog>,
     queries: Arc<Queries>,
     planning: PlanningPool,
     threads: QueryThreads,
     running: Arc<Semaphore>,
+    /// Permits of `running` in all.
+    max_running: usize,
     queued: Arc<Semaphore>,
     sessions: DashMap<i32, Weak<Session>>,
     next_pid: AtomicI32,
@@ -161,6 +165,7 @@ impl Coordinator {
             members,
             channels: Channels::new(*settings.worker_connect_timeout),
             key_profiles: ProfileCache::default(),
+            filter_counts: Arc::default(),
             join_log: Arc::default(),
             queries: Arc::new(Queries::default()),
             planning: PlanningPool::start(
@@ -170,6 +175,7 @@ impl Coordinator {
             )?,
             threads: QueryThreads::start(settings.thread_count())?,
             running: Arc::new(Semaphore::new(settings.max_running_queries)),
+            max_running: settings.max_running_queries,
             queued: Arc::new(Semaphore::new(settings.max_running_queries * QUEUED_PER_RUNNING)),
             sessions: DashMap::new(),
             next_pid: AtomicI32::new(1),

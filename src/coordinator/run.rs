@@ -29,7 +29,7 @@ use saltlake_sql::explain::{self, Notes, Pruning};
 use saltlake_sql::obstacle::obstacle;
 use saltlake_sql::optimizer::salt_join::salt_joins;
 use saltlake_sql::optimizer::{self, Optimized, Part, PassLog, Target};
-use saltlake_sql::placement::{self, Placed, Placement};
+use saltlake_sql::placement::{self, Capacity, Placed, Placement};
 use saltlake_sql::settings::{Distribution, ExchangeCompression, SaltlakeOptions};
 use saltlake_sql::skew::decide::{self, JoinDecision, Slots};
 use std::panic::AssertUnwindSafe;
@@ -143,11 +143,12 @@ impl Coordinator {
         let passes = PassLog::default();
         let scan_log = Arc::new(ScanLog::default());
         state.config_mut().set_extension(Arc::clone(&scan_log));
+        state.config_mut().set_extension(Arc::clone(&self.filter_counts));
         let logical = plan;
         let mut optimized = optimized(&state, &logical, Target::Here, &passes).await?;
         let mut plan = optimizer::plan_physical(&state, &optimized, Target::Here, &passes).await?;
-        let n_workers = workers.map(|workers| workers.len());
-        let mut placement = placement::decide(placement::scan_size(&plan), &options, n_workers);
+        let capacity = workers.map(|workers| self.capacity(&state, workers.len()));
+        let mut placement = placement::decide(placement::scan_size(&plan), &options, capacity);
         if let Placement::Distributed { n_workers: 0, .. } = placement {
             return Err(Error::NoWorkers);
         }
@@ -183,6 +184,15 @@ impl Coordinator {
             |TableScan { table, n_files, n_kept, note }| Pruning { table, n_files, n_kept, note };
         let scans = scan_log.take().into_iter().map(pruning).collect();
         Ok(Planned { placed, passes, scans, joins, context: state.task_ctx(), options })
+    }
+
+    fn capacity(&self, state: &SessionState, n_workers: usize) -> Capacity {
+        Capacity {
+            n_threads_here: state.config().target_partitions(),
+            n_running: self.max_running.saturating_sub(self.running.available_permits()),
+            n_workers,
+            n_worker_threads: self.members.n_threads(),
+        }
     }
 
     /// Salts the joins for which it pays. Without profiles a plan stays as it is: skew makes a query slow, not wrong.

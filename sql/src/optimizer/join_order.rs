@@ -34,6 +34,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::Optimizer;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use estimate::estimate;
+pub use gather::FilterCounts;
 use gather::Gathered;
 use graph::JoinGraph;
 use region::{JoinTree, Region};

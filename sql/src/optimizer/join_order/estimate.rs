@@ -119,8 +119,10 @@ fn of_aggregate(aggregate: &Aggregate, known: &Gathered, n_columns: usize) -> Fa
 
 /// Rows of distinct combinations of columns, at most those of the input.
 fn grouped(input: &Facts, groups: &[Option<usize>], n_columns: usize) -> Facts {
-    let n_groups: f64 =
-        groups.iter().flatten().map(|group| input.n_distinct_left(*group)).product();
+    let n_groups: f64 = match groups {
+        [Some(group)] => input.n_groups(*group),
+        _ => groups.iter().flatten().map(|group| input.n_distinct_left(*group)).product(),
+    };
     let n_rows = n_groups.min(input.n_rows).max(1.0);
     let column = |i: usize| match groups.get(i) {
         Some(Some(group)) => ColumnFacts {
@@ -149,6 +151,8 @@ fn of_union(union: &Union, known: &Gathered, n_columns: usize) -> Facts {
 struct Key {
     left: (f64, f64),
     right: (f64, f64),
+    /// Whether nothing is known of the values of either but that they are at most one a row.
+    may_be_keys: bool,
     /// The shares of the values of both sides that are between the bounds of the other.
     shares: (f64, f64),
 }
@@ -162,7 +166,8 @@ fn of_join(join: &Join, known: &Gathered) -> Facts {
     let n_left = joint(keys.iter().map(|key| key.left.0), left.n_base_rows);
     let n_right = joint(keys.iter().map(|key| key.right.0), right.n_base_rows);
     let n_pairs = matchable(&left, |key| key.shares.0) * matchable(&right, |key| key.shares.1);
-    let mut inner = n_pairs / n_left.max(n_right).max(1.0);
+    let may_be_keys = matches!(keys.as_slice(), [Key { may_be_keys: true, .. }]);
+    let mut inner = n_pairs / n_values((n_left, n_right), may_be_keys);
     let columns: Vec<_> = left.columns.iter().chain(&right.columns).cloned().collect();
     if let Some(filter) = &join.filter {
         let both =
@@ -221,11 +226,19 @@ fn key(join: &Join, (l, r): &(Expr, Expr), left: &Facts, right: &Facts) -> Key {
         let facts = Facts { columns: vec![column], ..facts.clone() };
         (facts.n_distinct(0), facts.n_distinct_left(0))
     };
-    Key { left: of(columns.0, left), right: of(columns.1, right), shares }
+    let may_be_keys = columns.0.may_be_key && columns.1.may_be_key;
+    Key { left: of(columns.0, left), right: of(columns.1, right), may_be_keys, shares }
 }
 
 fn left_and_right(join: &Join) -> Option<DFSchema> {
     join.left.schema().join(join.right.schema()).ok()
+}
+
+/// Returns the values that an equality of two sides picks from, given how many each has at most: those of the side with
+/// more, or where neither is counted those of the smaller table, whose key it then is.
+pub(super) fn n_values(sides: (f64, f64), may_be_keys: bool) -> f64 {
+    let n = if may_be_keys { sides.0.min(sides.1) } else { sides.0.max(sides.1) };
+    n.max(1.0)
 }
 
 /// Distinct combinations of several keys: at most one for each row.

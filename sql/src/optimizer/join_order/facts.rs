@@ -8,6 +8,10 @@ use datafusion::scalar::ScalarValue;
 
 /// A column without statistics is taken to have this many rows for each value.
 const ROWS_PER_UNKNOWN_VALUE: f64 = 10.0;
+/// Values that there can be, against the rows, from which their number says nothing about how many there are.
+const SAYS_NOTHING: f64 = 0.5;
+/// Rows that are taken to share a value where one groups by a column that may be a key: grouping by one would be idle.
+const ROWS_PER_GROUP: f64 = 4.0;
 /// What a row of unknown width weighs, for files whose rows are not counted.
 const BYTES_PER_UNKNOWN_VALUE: f64 = 16.0;
 
@@ -18,6 +22,8 @@ pub(super) struct ColumnFacts {
     pub(super) n_distinct: Option<f64>,
     /// Share of NULLs, 0 to 1.
     pub(super) null_share: f64,
+    /// Whether `n_distinct` is only a bound, about the number of rows: the column may be a key, or repeat its values.
+    pub(super) may_be_key: bool,
     /// Smallest and largest value, where they can be put on a line.
     pub(super) bounds: Option<(f64, f64)>,
 }
@@ -80,6 +86,17 @@ impl Facts {
         (n * (1.0 - (1.0 - share).powf(n_per_value))).clamp(1.0, self.n_rows.max(1.0))
     }
 
+    /// Returns how many groups the values of a column make.
+    pub(super) fn n_groups(&self, column: usize) -> f64 {
+        let n = self.n_distinct_left(column);
+        let may_be_key = self.columns.get(column).is_some_and(|column| column.may_be_key);
+        if may_be_key && self.n_distinct(column) >= SAYS_NOTHING * self.n_base_rows {
+            n / ROWS_PER_GROUP
+        } else {
+            n
+        }
+    }
+
     /// Returns the same relation with fewer rows.
     pub(super) fn with_rows(mut self, n_rows: f64) -> Self {
         self.n_rows = n_rows.max(0.0);
@@ -122,7 +139,9 @@ fn column_facts(column: &datafusion::common::ColumnStatistics, n_rows: f64) -> C
         Precision::Exact(n) | Precision::Inexact(n) => n as f64,
         Precision::Absent => 0.0,
     };
-    ColumnFacts { n_distinct, null_share: (n_null / n_rows.max(1.0)).clamp(0.0, 1.0), bounds }
+    let null_share = (n_null / n_rows.max(1.0)).clamp(0.0, 1.0);
+    let may_be_key = counted.is_none() && in_range.is_some_and(|n| n >= SAYS_NOTHING * n_rows);
+    ColumnFacts { n_distinct, may_be_key, null_share, bounds }
 }
 
 /// Returns a value's place on a line, where its type has an order that distances follow.
@@ -153,4 +172,45 @@ pub(super) fn on_a_line(value: &ScalarValue) -> Option<f64> {
 
 fn pow10(scale: i8) -> f64 {
     10_f64.powi(i32::from(scale))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::common::ColumnStatistics;
+
+    /// A table of one whole column, its bounds known from footers.
+    fn table(n_rows: usize, min: i64, max: i64) -> Facts {
+        let exact = |value| Precision::Exact(ScalarValue::Int64(Some(value)));
+        let column = ColumnStatistics {
+            min_value: exact(min),
+            max_value: exact(max),
+            ..ColumnStatistics::new_unknown()
+        };
+        let statistics = Statistics {
+            num_rows: Precision::Exact(n_rows),
+            total_byte_size: Precision::Absent,
+            column_statistics: vec![column],
+        };
+        Facts::of_scan(&statistics, 1)
+    }
+
+    #[test]
+    fn a_wide_range_says_nothing_and_a_narrow_one_counts() {
+        // Orders and their lines: keys up to 6,000, of which every fourth is used.
+        let (orders, lines) = (table(1_500, 1, 6_000), table(6_000, 1, 6_000));
+        assert!(orders.columns[0].may_be_key && lines.columns[0].may_be_key);
+        assert_eq!((lines.n_distinct(0), lines.n_groups(0)), (6_000.0, 1_500.0));
+        let colours = table(6_000, 1, 10);
+        assert!(!colours.columns[0].may_be_key);
+        assert_eq!((colours.n_distinct(0), colours.n_groups(0)), (10.0, 10.0));
+    }
+
+    #[test]
+    fn of_two_columns_that_may_be_keys_the_smaller_table_has_the_key() {
+        use super::super::estimate::n_values;
+        assert_eq!(n_values((6_000.0, 1_500.0), true), 1_500.0);
+        assert_eq!(n_values((6_000.0, 1_500.0), false), 6_000.0);
+        assert_eq!(n_values((0.0, 0.0), true), 1.0);
+    }
 }

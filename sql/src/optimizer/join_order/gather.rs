@@ -2,11 +2,13 @@
 //!
 //! Every scan is asked of its provider as the physical planner will ask it again: that reads footers, which are cached,
 //! and prunes files. A filter over a table of few rows is run and its rows counted, because a fixed guess about
-//! `d_year = 2000` is what makes join orders bad; both the rows of the table and the time are bounded.
+//! `d_year = 2000` is what makes join orders bad; both the rows of the table and the time are bounded, and counts are
+//! kept as long as the files stay the same.
 
 use super::estimate::UNKNOWN_ROWS;
 use super::facts::Facts;
 use super::region::has_subquery;
+use crate::fingerprint::fingerprint;
 use datafusion::catalog::default_table_source::source_as_provider;
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -16,6 +18,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
+use moka::future::Cache;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +29,21 @@ const MAX_COUNTED_ROWS: f64 = 250_000.0;
 const MAX_COUNTING_TIME: Duration = Duration::from_millis(150);
 /// Scans of one statement that are looked at.
 const MAX_SCANS: usize = 256;
+
+/// Counts kept; each is a few bytes.
+const MAX_COUNTS: u64 = 10_000;
+
+/// Rows that filters over small tables were counted to keep, by the fingerprint of the plan that counted them.
+///
+/// An extension of a session's configuration, shared by all sessions; without one every statement counts anew.
+#[derive(Debug)]
+pub struct FilterCounts(Cache<u64, usize>);
+
+impl Default for FilterCounts {
+    fn default() -> Self {
+        Self(Cache::new(MAX_COUNTS))
+    }
+}
 
 /// Statistics of scans, and counted rows of filters over them.
 #[derive(Debug, Default)]
@@ -130,7 +148,7 @@ async fn scan_plan(
     provider.scan(state, projection, &filters, None).await
 }
 
-/// Counts the rows a filter keeps, reading its columns alone, on this thread.
+/// Counts the rows a filter keeps, reading its columns alone, on this thread, unless they were counted before.
 async fn count(state: &SessionState, filter: &Filter) -> Result<usize> {
     let LogicalPlan::TableScan(scan) = filter.input.as_ref() else { return Ok(0) };
     let columns = filter.predicate.column_refs();
@@ -151,6 +169,21 @@ async fn count(state: &SessionState, filter: &Filter) -> Result<usize> {
     let schema = datafusion::common::DFSchema::new_with_metadata(fields.collect(), HashMap::new())?;
     let predicate = state.create_physical_expr(filter.predicate.clone(), &schema)?;
     let plan: Arc<dyn ExecutionPlan> = Arc::new(FilterExec::try_new(predicate, plan)?);
+    let counts = state.config().get_extension::<FilterCounts>();
+    let key = fingerprint(&plan, ());
+    if let Some(counts) = &counts
+        && let Some(n_rows) = counts.0.get(&key).await
+    {
+        return Ok(n_rows);
+    }
+    let n_rows = run(plan, &state).await?;
+    if let Some(counts) = counts {
+        counts.0.insert(key, n_rows).await;
+    }
+    Ok(n_rows)
+}
+
+async fn run(plan: Arc<dyn ExecutionPlan>, state: &SessionState) -> Result<usize> {
     let mut n_rows = 0;
     for partition in 0..plan.output_partitioning().partition_count() {
         let mut batches = plan.execute(partition, state.task_ctx())?;

@@ -5,7 +5,7 @@
 //! values that equality picks from. Several classes between the same two relations are one composite key, which has at
 //! most as many values as the larger side has rows.
 
-use super::estimate::{estimate, joint, kept, of_expr};
+use super::estimate::{estimate, joint, kept, n_values, of_expr};
 use super::facts::{ColumnFacts, Facts};
 use super::gather::Gathered;
 use super::region::{Dependent, DependentKind, Equality, Region, Relation, Role};
@@ -195,7 +195,11 @@ impl JoinGraph {
                 let n_distinct = open.iter().map(|class| self.n_distinct(*class, relation));
                 joint(n_distinct, self.facts[relation].n_base_rows)
             };
-            divisor *= side(edge.left).max(side(edge.right)).max(1.0);
+            let may_be_keys = match open.as_slice() {
+                [class] => [edge.left, edge.right].iter().all(|r| self.may_be_key(*class, *r)),
+                _ => false,
+            };
+            divisor *= n_values((side(edge.left), side(edge.right)), may_be_keys);
         }
         divisor
     }
@@ -208,6 +212,11 @@ impl JoinGraph {
             Facts { columns, ..self.facts[relation].clone() }.n_distinct(0)
         });
         n_distinct.reduce(f64::min).unwrap_or(1.0)
+    }
+
+    fn may_be_key(&self, class: usize, relation: usize) -> bool {
+        let members = &self.classes[class].members;
+        members.iter().any(|member| member.relation == relation && member.column.may_be_key)
     }
 
     /// Returns how many rows a dependent relation makes of one, and what it needs.
