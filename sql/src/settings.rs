@@ -139,7 +139,7 @@ text_option!(Distribution, ExchangeCompression, Skew);
 extensions_options! {
     /// Options of one session, `saltlake.*`.
     pub struct SaltlakeOptions {
-        /// Where plans run: `auto` (workers when the scan is at least `distribution_min_bytes`), `always`, or `never`.
+        /// Where plans run: `auto` (workers when the scan is at least `distribution_min_bytes` and they are predicted to be faster), `always`, or `never`.
         pub distribution: Distribution, default = Distribution::Auto
         /// Bytes of columns a query must read before `auto` sends it to the workers.
         pub distribution_min_bytes: usize, default = 64 * 1024 * 1024
@@ -156,11 +156,11 @@ extensions_options! {
         /// Rows per batch inside a task.
         pub batch_size: usize, default = 8192
         /// Whether joins over heavy keys are salted: `auto` (where it is predicted to pay), `off`, or `force`.
-        pub skew: Skew, default = Skew::Off
+        pub skew: Skew, default = Skew::Auto
         /// Values known to be heavy: `orders.customer_id = (17, 42); country = ('DE')`.
         pub skew_hint: SkewHint, default = SkewHint::default()
         /// Rows the larger input of a join must have before `auto` looks at its keys.
-        pub skew_min_rows: usize, default = 1_000_000
+        pub skew_min_rows: usize, default = 4_000_000
         /// Milliseconds of the slowest partition that salting must be predicted to save.
         pub skew_min_saving_ms: usize, default = 100
         /// Rows that the copies of one salted join may add.

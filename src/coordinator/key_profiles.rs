@@ -13,16 +13,15 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
 use datafusion::execution::{SessionState, TaskContext};
-use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::stream::select_all;
 use futures::{StreamExt, TryStreamExt, future};
 use moka::future::Cache;
+use saltlake_sql::fingerprint::{files_of, fingerprint};
 use saltlake_sql::settings::SaltlakeOptions;
 use saltlake_sql::skew::profile::{KeyProfile, KeyProfiles};
 use saltlake_sql::skew::sample::{Source, isolated, source};
 use saltlake_sql::skew::sketch::KeyCounter;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +30,9 @@ const MAX_PROFILES: u64 = 1_000;
 
 /// Places of a table a sample is drawn from.
 const MAX_PLACES: usize = 32;
+
+/// Inputs of up to so many times the rows of a sample are read whole.
+const WHOLE_BELOW: usize = 4;
 
 /// Bytes of a file that count as one place: row groups are seldom larger.
 const PLACE_BYTES: u64 = 16 << 20;
@@ -82,7 +84,10 @@ impl<'a> SampledProfiles<'a> {
         if n_places == 0 {
             return Ok(None);
         }
-        let limit = self.options.skew_sample_rows.max(1).div_ceil(n_places);
+        let n_wanted = self.options.skew_sample_rows.max(1);
+        // A small input is read whole: a key with a few rows in it decides how much work a heavy one of the other makes.
+        let is_small = n_total.is_some_and(|rows| rows <= (n_wanted * WHOLE_BELOW) as u64);
+        let limit = if is_small { usize::MAX } else { n_wanted.div_ceil(n_places) };
         let config = self.state.config().clone().with_batch_size(BATCH_ROWS.min(limit));
         let context = Arc::new(TaskContext::from(self.state).with_session_config(config));
         let mut places = vec![];
@@ -137,7 +142,9 @@ impl KeyProfiles for SampledProfiles<'_> {
             }
             Source::Scan { plan, is_through_join } => (plan, is_through_join),
         };
-        let key = fingerprint(&plan, self.options, is_through_join);
+        let options = self.options;
+        let sampling = (options.skew_sample_rows, options.skew_sample_ms, is_through_join);
+        let key = fingerprint(&plan, sampling);
         if let Some(known) = self.cache.0.get(&key).await {
             let source = format!("{}, cached", known.source);
             let known = KeyProfile { source, took: Duration::ZERO, ..known.as_ref().clone() };
@@ -149,39 +156,6 @@ impl KeyProfiles for SampledProfiles<'_> {
         }
         Ok(profile)
     }
-}
-
-/// Returns what a profile depends on, as one number.
-fn fingerprint(
-    plan: &Arc<dyn ExecutionPlan>,
-    options: &SaltlakeOptions,
-    is_through_join: bool,
-) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (options.skew_sample_rows, options.skew_sample_ms, is_through_join).hash(&mut hasher);
-    DisplayableExecutionPlan::new(plan.as_ref()).indent(false).to_string().hash(&mut hasher);
-    // The closure never fails, so neither does the walk.
-    let _ = plan.apply(|node| {
-        match files_of(node) {
-            Some(scan) => {
-                for file in scan.file_groups.iter().flat_map(|group| group.files()) {
-                    let meta = &file.object_meta;
-                    (meta.location.as_ref(), meta.size, meta.last_modified).hash(&mut hasher);
-                }
-            }
-            // Tables in memory have no version: another scan is another profile.
-            None if node.children().is_empty() => {
-                (Arc::as_ptr(node) as *const ()).hash(&mut hasher)
-            }
-            None => {}
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    hasher.finish()
-}
-
-fn files_of(node: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
-    node.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()
 }
 
 /// Rows of the files a plan scans, where their footers say.

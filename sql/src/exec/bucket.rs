@@ -110,9 +110,7 @@ impl ScalarUDFImpl for Bucket {
         let mut turn = self.turn.load(Ordering::Relaxed);
         let mut values = vec![];
         let placed = router.place(&columns, &mut values, &mut turn)?;
-        for placed in placed {
-            values[placed.row as usize] = router.value(router.partition(placed, 0));
-        }
+        router.write_first(&placed, &mut values);
         self.turn.store(turn, Ordering::Relaxed);
         Ok(ColumnarValue::Array(Arc::new(UInt64Array::from(values))))
     }

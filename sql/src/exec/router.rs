@@ -5,6 +5,7 @@
 
 use crate::skew::salt::{Grid, Salt, Side};
 use arrow::array::{Array, ArrayRef, UInt64Array};
+use arrow::buffer::NullBuffer;
 use datafusion::common::hash_utils::create_hashes;
 use datafusion::common::{Result, internal_err};
 use datafusion::physical_plan::repartition::REPARTITION_RANDOM_STATE;
@@ -95,6 +96,19 @@ impl Router {
         (cell + (start % self.salt.n_partitions as u64) as usize) % self.salt.n_partitions
     }
 
+    /// Writes for each placed row the number that leads its first copy to its partition.
+    pub fn write_first(&self, placed: &[Placed], values: &mut [u64]) {
+        // Rows of a run follow each other: the last group of each key is remembered.
+        let mut last = vec![(u32::MAX, 0); self.grids.len()];
+        for placed in placed {
+            let (group, value) = &mut last[placed.key as usize];
+            if *group != placed.group {
+                (*group, *value) = (placed.group, self.value(self.partition(*placed, 0)));
+            }
+            values[placed.row as usize] = *value;
+        }
+    }
+
     /// Returns the number to hash for a partition.
     pub fn value(&self, partition: usize) -> u64 {
         self.values[partition]
@@ -140,18 +154,13 @@ impl Router {
 
     /// Rows with a NULL in their key are not heavy rows, whatever their hash.
     fn add_nulls(&self, keys: &[ArrayRef], placed: &mut Vec<Placed>) {
-        let nulls: Vec<_> = keys
-            .iter()
-            .filter_map(|key| key.logical_nulls())
-            .filter(|nulls| nulls.null_count() > 0)
-            .collect();
-        if nulls.is_empty() {
-            return;
-        }
+        let nulls = keys.iter().filter_map(|key| key.logical_nulls());
+        let nulls = nulls.reduce(|a, b| NullBuffer::union(Some(&a), Some(&b)).unwrap_or(a));
+        let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else { return };
         let key = self.salt.heavy.len() as u32;
-        let is_null = |row: u32| nulls.iter().any(|nulls| nulls.is_null(row as usize));
+        let is_null = |row: u32| nulls.is_null(row as usize);
         placed.retain(|placed| !is_null(placed.row));
-        let n_rows = keys.first().map_or(0, |key| key.len()) as u32;
+        let n_rows = nulls.len() as u32;
         placed.extend((0..n_rows).filter(|row| is_null(*row)).map(|row| Placed {
             row,
             key,
@@ -165,19 +174,34 @@ impl Router {
         }
         let mut counts = vec![0_usize; self.grids.len()];
         placed.iter().for_each(|placed| counts[placed.key as usize] += 1);
-        let mut runs = vec![(0_usize, *turn); self.grids.len()];
+        let runs = counts.iter().map(|count| Run {
+            n_left: 0,
+            n_rows: (count / self.salt.n_partitions).max(MIN_RUN),
+            next: *turn,
+            group: 0,
+        });
+        let mut runs: Vec<_> = runs.collect();
         for placed in placed.iter_mut() {
-            let run = (counts[placed.key as usize] / self.salt.n_partitions).max(MIN_RUN);
-            let (used, at) = &mut runs[placed.key as usize];
-            if *used >= run {
-                (*used, *at) = (0, *at + 1);
+            let key = placed.key as usize;
+            let run = &mut runs[key];
+            if run.n_left == 0 {
+                run.group = (run.next % self.grids[key].groups(self.side) as u64) as u32;
+                (run.n_left, run.next) = (run.n_rows, run.next + 1);
             }
-            *used += 1;
-            placed.group = (*at % self.grids[placed.key as usize].groups(self.side) as u64) as u32;
+            run.n_left -= 1;
+            placed.group = run.group;
         }
-        let last = runs.iter().filter(|(used, _)| *used > 0).map(|(_, at)| *at + 1).max();
-        *turn = last.unwrap_or(*turn);
+        *turn = runs.iter().map(|run| run.next).max().unwrap_or(*turn);
     }
+}
+
+/// Rows of one key that go to one group of its grid. What needs a division is done once a run, not once a row.
+struct Run {
+    n_left: usize,
+    n_rows: usize,
+    /// The turn of the next run.
+    next: u64,
+    group: u32,
 }
 
 /// Computes the hash of each row's key: what heavy keys are known by.

@@ -289,7 +289,7 @@ impl Facts<'_> {
         options: &SaltlakeOptions,
     ) -> Outcome {
         let n_partitions = shuffle.n_partitions * self.slots.n_tasks.max(1);
-        let inputs = Inputs::new(self, *join.join_type(), shuffle);
+        let inputs = Inputs::new(self, *join.join_type(), shuffle, n_partitions);
         let is_forced = options.skew == Skew::Force;
         let plain = |reason: String, skew| Outcome { reason, skew, salt: None };
         let mut heavy = self.heavy_keys(&inputs, shuffle.copies, n_partitions, is_forced);

@@ -19,11 +19,11 @@ use std::sync::Arc;
 
 /// Nanoseconds a row costs: to be sent, to be aggregated, to be sorted, to be looked up in another join, or to pass
 /// through a filter or a projection.
-const SHIP_NS: f64 = 40.0;
-const AGGREGATE_NS: f64 = 40.0;
-const SORT_NS: f64 = 150.0;
+const SHIP_NS: f64 = 15.0;
+const AGGREGATE_NS: f64 = 8.0;
+const SORT_NS: f64 = 60.0;
 const LOOKUP_NS: f64 = 30.0;
-const STEP_NS: f64 = 5.0;
+const STEP_NS: f64 = 2.0;
 
 /// A hash join of a plan.
 #[derive(Debug, Clone)]

@@ -120,7 +120,7 @@ async fn a_key_heavy_on_both_sides_gets_a_grid() {
 #[tokio::test]
 async fn an_outer_join_spreads_its_nulls_and_copies_nothing_for_them() {
     let sql = "SELECT count(*), sum(d.x) FROM fact f LEFT JOIN dim d ON f.fk = d.dk";
-    let fact = profile(20_000_000, 10.0, 0.5, &[]);
+    let fact = profile(400_000_000, 10.0, 0.5, &[]);
     let (decision, salt) = decided(sql, fact, profile(2_000_000, 1.0, 0.0, &[]), &auto()).await;
     let salt = salt.unwrap_or_else(|| panic!("{decision:?}"));
     assert!(salt.spread_nulls && salt.heavy.is_empty());

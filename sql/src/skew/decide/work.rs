@@ -1,7 +1,8 @@
 //! Predicts what each partition of a join has to do.
 //!
-//! In nanoseconds of one thread, from rows and widths. The constants were measured (`benches/skew`); only their ratios
-//! matter. Cold rows are taken as even over the partitions.
+//! In nanoseconds of one thread, from rows and widths. The constants are fitted to `benches/skew` on a release build.
+//! A row of a heavy key is much cheaper than another one: its place in the hash table is in the processor's cache.
+//! Cold rows are taken as even over the partitions.
 
 use super::{Facts, KeyProfile};
 use crate::optimizer::salt_join::Shuffle;
@@ -9,17 +10,23 @@ use crate::skew::salt::{HeavyKey, Salt, Side};
 use datafusion::common::JoinType;
 
 /// Receiving a row of the build side and putting it in the table.
-const BUILD_NS: f64 = 60.0;
-/// Receiving a row of the probe side and looking it up.
-const PROBE_NS: f64 = 30.0;
+const BUILD_NS: f64 = 90.0;
+/// Receiving a row of the probe side and looking it up, in the cache.
+const PROBE_NS: f64 = 8.0;
+/// Looking up a row of a key seldom seen, in a large table.
+const MISS_NS: f64 = 45.0;
+/// Rows of a partition's table from which lookups miss the cache.
+const LARGE_TABLE: f64 = 20_000.0;
+/// Receiving a row with a NULL key, which is not looked up.
+const NULL_NS: f64 = 3.0;
 /// Receiving a byte.
 const BYTE_NS: f64 = 0.15;
 /// Giving a row.
-const OUTPUT_NS: f64 = 10.0;
+const OUTPUT_NS: f64 = 2.0;
 /// Copying a byte of a row that is given.
-const OUTPUT_BYTE_NS: f64 = 0.2;
+const OUTPUT_BYTE_NS: f64 = 0.05;
 /// Finding the bucket of a row of a salted side, over its plain hash.
-const BUCKET_NS: f64 = 3.0;
+const BUCKET_NS: f64 = 6.0;
 
 /// Work of each partition.
 pub(super) struct Work(Vec<f64>);
@@ -81,10 +88,16 @@ pub(super) struct Inputs<'a> {
     right: Input<'a>,
     join_type: JoinType,
     output_ns: f64,
+    miss_ns: f64,
 }
 
 impl<'a> Inputs<'a> {
-    pub fn new(facts: &Facts<'a>, join_type: JoinType, shuffle: &Shuffle) -> Self {
+    pub fn new(
+        facts: &Facts<'a>,
+        join_type: JoinType,
+        shuffle: &Shuffle,
+        n_partitions: usize,
+    ) -> Self {
         let input = |profile: Option<&'a KeyProfile>, idx: usize| {
             let estimate = facts.estimates[idx];
             let sampled = profile.and_then(|profile| profile.n_rows);
@@ -98,7 +111,9 @@ impl<'a> Inputs<'a> {
             _ => left.row_bytes + right.row_bytes,
         };
         let output_ns = OUTPUT_NS + OUTPUT_BYTE_NS * bytes + shuffle.above_ns;
-        Self { left, right, join_type, output_ns }
+        let n_in_table = left.n_rows / n_partitions.max(1) as f64;
+        let miss_ns = MISS_NS * (n_in_table / LARGE_TABLE).min(1.0);
+        Self { left, right, join_type, output_ns, miss_ns }
     }
 
     pub fn rows_of(&self, hash: u64) -> (u64, u64) {
@@ -139,14 +154,15 @@ impl<'a> Inputs<'a> {
             (rows / n_keys).max(1.0)
         };
         let pairs = (right * ordinary(&self.left, left)).min(left * ordinary(&self.right, right));
-        self.work(left, right, pairs.max(0.0))
+        self.work(left, right, pairs.max(0.0)) + right * self.miss_ns
     }
 
     fn null_work(&self, side: Side) -> f64 {
-        match side {
-            Side::Left => self.work(self.left.null_rows(), 0.0, 0.0),
-            Side::Right => self.work(0.0, self.right.null_rows(), 0.0),
-        }
+        let input = match side {
+            Side::Left => &self.left,
+            Side::Right => &self.right,
+        };
+        input.null_rows() * (NULL_NS + BYTE_NS * input.row_bytes)
     }
 
     pub fn total_work(&self) -> f64 {
