@@ -1,27 +1,22 @@
-//! The only place that names the `iceberg` crate: documents of the format in, our own types out.
+//! The only place that names the `iceberg` crate, beside [`super::values`]: documents of the format in, our own types out.
 //!
-//! The crate reads metadata, manifest lists and manifests. Its arrays and its scan are of another Arrow version and stay
-//! behind this module; an update of the crate is a change of this file.
+//! The crate reads table metadata and the headers of manifests; their rows are read by [`super::manifest`]. Its arrays and
+//! its scan are of another Arrow version and stay behind this module; an update of the crate is a change of this file.
 
-use super::block::{BlockBuilder, DeleteKind, DeleteRow, ManifestBlock};
-use super::metadata::{
-    ManifestEntry, ManifestGroup, ManifestList, PartitionField, Reference, Snapshot, Spec,
-    TableMetadata, Transform,
-};
+use super::metadata::{PartitionField, Reference, Snapshot, Spec, TableMetadata, Transform};
 use super::schema::{Column, Kind, MappedName, NameMapping, Primitive, TableSchema};
-use super::values::{array_of, decode, scalar_of};
+use super::values::scalar_of;
 use crate::error::{Error, Result};
-use arrow::array::ArrayRef;
 use datafusion::scalar::ScalarValue;
 use iceberg::spec as ice;
 use iceberg::transform::create_transform_function;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Field id of a position delete file's column with the path of the data file.
-const DELETED_FILE_PATH: i32 = i32::MAX - 101;
 /// Types of columns that the format has and this reader has not.
 const FOREIGN_TYPES: [&str; 4] = ["variant", "geometry", "geography", "unknown"];
+/// Longest `fixed` values of which manifests are asked.
+const MAX_FIXED_BYTES: i32 = 4096;
 /// The property that maps names to field ids.
 const NAME_MAPPING: &str = "schema.name-mapping.default";
 
@@ -263,205 +258,51 @@ pub(super) fn parse_name_mapping(json: &str) -> Result<NameMapping> {
     Ok(NameMapping { fields: mapping.fields().iter().map(mapped).collect() })
 }
 
-/// Reads a manifest list.
+/// What the header of a manifest says of its entries.
+pub(super) struct ManifestHeader {
+    /// Whether entries are those of version 1, which has no sequence numbers.
+    pub(super) is_v1: bool,
+    /// Top-level columns of a primitive type, of which there may be bounds.
+    pub(super) columns: Vec<(i32, Primitive)>,
+    pub(super) partition: Vec<PartitionValue>,
+}
+
+/// A field of the partition values.
+pub(super) struct PartitionValue {
+    pub(super) id: i32,
+    pub(super) name: String,
+    /// `None` for a type that we do not know.
+    pub(super) primitive: Option<Primitive>,
+}
+
+/// Reads the header of a manifest.
 ///
 /// # Errors
 /// [`Error::CorruptFile`].
-pub(super) fn parse_manifest_list(
+pub(super) fn manifest_header(
     path: &str,
-    document: &[u8],
-    table: &TableMetadata,
-) -> Result<ManifestList> {
-    let version = match table.format_version {
-        1 => ice::FormatVersion::V1,
-        2 => ice::FormatVersion::V2,
-        _ => ice::FormatVersion::V3,
+    meta: &HashMap<String, Vec<u8>>,
+) -> Result<ManifestHeader> {
+    let metadata = ice::ManifestMetadata::parse(meta).map_err(|error| corrupt(path, error))?;
+    let partition = metadata.partition_spec().partition_type(metadata.schema());
+    let partition = partition.map_err(|error| corrupt(path, error))?;
+    // Values of a fixed length take their bytes even where there are none.
+    let is_short =
+        |found: &Primitive| !matches!(found, Primitive::Fixed(n) if *n > MAX_FIXED_BYTES);
+    let primitive = |field: &ice::NestedFieldRef| {
+        field.field_type.as_primitive_type().and_then(primitive_of).filter(is_short)
     };
-    let parse = |version| ice::ManifestList::parse_with_version(document, version);
-    // A snapshot from before an upgrade has a list of an earlier version.
-    let older = |error| {
-        [ice::FormatVersion::V2, ice::FormatVersion::V1]
-            .into_iter()
-            .filter(|older| *older < version)
-            .find_map(|older| parse(older).ok())
-            .ok_or(error)
+    let columns = metadata.schema().as_struct().fields().iter();
+    let value = |field: &ice::NestedFieldRef| PartitionValue {
+        id: field.id,
+        name: field.name.clone(),
+        primitive: primitive(field),
     };
-    let list = parse(version).or_else(older).map_err(|error| corrupt(path, error))?;
-    let manifests: Vec<ManifestEntry> = list.entries().iter().map(manifest_of).collect();
-    let mut by_kind: BTreeMap<(i32, bool), Vec<usize>> = BTreeMap::new();
-    for (idx, manifest) in manifests.iter().enumerate() {
-        by_kind.entry((manifest.spec_id, manifest.is_deletes)).or_default().push(idx);
-    }
-    let groups = by_kind
-        .into_iter()
-        .map(|((spec_id, _), members)| group_of(table.spec(spec_id)?, list.entries(), members))
-        .collect::<Result<_>>()?;
-    Ok(ManifestList { manifests, groups, weight_bytes: document.len() * 4 })
-}
-
-fn manifest_of(manifest: &ice::ManifestFile) -> ManifestEntry {
-    ManifestEntry {
-        path: manifest.manifest_path.clone(),
-        length: u64::try_from(manifest.manifest_length).unwrap_or(0),
-        spec_id: manifest.partition_spec_id,
-        is_deletes: manifest.content == ice::ManifestContentType::Deletes,
-        sequence_number: manifest.sequence_number,
-        added_snapshot_id: manifest.added_snapshot_id,
-        added_files: manifest.added_files_count,
-        existing_files: manifest.existing_files_count,
-        deleted_files: manifest.deleted_files_count,
-        is_encrypted: manifest.key_metadata.is_some(),
-    }
-}
-
-fn group_of(
-    spec: &Spec,
-    manifests: &[ice::ManifestFile],
-    members: Vec<usize>,
-) -> Result<ManifestGroup> {
-    let summary = |member: usize, field: usize| manifests[member].partitions.as_ref()?.get(field);
-    let (mut lower, mut upper, mut has_null) = (vec![], vec![], vec![]);
-    for (idx, field) in spec.fields.iter().enumerate() {
-        let Some(result) = field.result else {
-            // A type we do not know: null bounds of any type prune nothing.
-            let unknown = || Arc::new(arrow::array::NullArray::new(members.len())) as ArrayRef;
-            lower.push(unknown());
-            upper.push(unknown());
-            has_null.push(vec![true; members.len()]);
-            continue;
-        };
-        // Ranges of floats leave NaN out, which is above all values here: they say nothing.
-        let bound = |bytes: Option<&[u8]>| {
-            let bytes = bytes.filter(|_| !result.is_float());
-            bytes
-                .and_then(|bytes| decode(result, bytes))
-                .map_or_else(|| ScalarValue::try_from(&result.arrow()).map_err(Error::from), Ok)
-        };
-        let bounds = |pick: fn(&ice::FieldSummary) -> Option<&[u8]>| -> Result<ArrayRef> {
-            let values = members.iter().map(|member| bound(summary(*member, idx).and_then(pick)));
-            let values = values.collect::<Result<Vec<_>>>()?;
-            Ok(ScalarValue::iter_to_array(values)?)
-        };
-        lower.push(bounds(|summary| summary.lower_bound.as_ref().map(|bytes| bytes.as_slice()))?);
-        upper.push(bounds(|summary| summary.upper_bound.as_ref().map(|bytes| bytes.as_slice()))?);
-        let nulls = members
-            .iter()
-            .map(|member| summary(*member, idx).is_none_or(|summary| summary.contains_null));
-        has_null.push(nulls.collect());
-    }
-    Ok(ManifestGroup { spec_id: spec.id, members, lower, upper, has_null })
-}
-
-/// Reads a manifest into a block. Files that were removed from the table are left out.
-///
-/// # Errors
-/// [`Error::CorruptFile`].
-pub(super) fn parse_manifest(
-    path: &str,
-    document: &[u8],
-    entry: &ManifestEntry,
-) -> Result<ManifestBlock> {
-    let manifest = ice::Manifest::parse_avro(document).map_err(|error| corrupt(path, error))?;
-    let (entries, metadata) = manifest.into_parts();
-    let schema = metadata.schema().as_struct();
-    let partition_type = metadata
-        .partition_spec()
-        .partition_type(metadata.schema())
-        .map_err(|error| corrupt(path, error))?;
-    let live: Vec<&ice::ManifestEntryRef> = entries.iter().filter(|e| e.is_alive()).collect();
-    let mut builder = BlockBuilder::new(entry);
-    for live in &live {
-        // A number that is missing is that of the manifest: of the commit that wrote it.
-        let sequence_number = live.sequence_number.unwrap_or(entry.sequence_number);
-        let snapshot_id = live.snapshot_id.unwrap_or(entry.added_snapshot_id);
-        let is_added = live.status() == ice::ManifestStatus::Added;
-        let file = &live.data_file;
-        let format = file.file_format().to_string();
-        let is_encrypted = file.key_metadata().is_some();
-        builder.push_file(
-            file.file_path(),
-            file.file_size_in_bytes(),
-            file.record_count(),
-            sequence_number,
-        );
-        builder.push_origin(snapshot_id, is_added, &format, is_encrypted);
-        if entry.is_deletes {
-            builder.push_delete(delete_of(path, file)?);
-        }
-    }
-    let partition = |idx: usize, primitive: Primitive| {
-        let values = live.iter().map(|live| match live.data_file.partition().fields().get(idx) {
-            Some(Some(ice::Literal::Primitive(value))) => Some(value),
-            _ => None,
-        });
-        array_of(primitive, values)
-    };
-    for (idx, field) in partition_type.fields().iter().enumerate() {
-        let primitive = field.field_type.as_primitive_type().and_then(primitive_of);
-        builder.push_partition(primitive.map(|primitive| partition(idx, primitive)));
-    }
-    if !entry.is_deletes {
-        for field in schema.fields() {
-            let primitive = field.field_type.as_primitive_type().and_then(primitive_of);
-            let Some(primitive) = primitive else { continue };
-            add_column(&mut builder, field.id, primitive, &live);
-        }
-    }
-    Ok(builder.finish())
-}
-
-fn add_column(
-    builder: &mut BlockBuilder,
-    id: i32,
-    primitive: Primitive,
-    live: &[&ice::ManifestEntryRef],
-) {
-    let files = || live.iter().map(|live| &live.data_file);
-    let lower =
-        array_of(primitive, files().map(|f| f.lower_bounds().get(&id).map(|b| b.literal())));
-    let upper =
-        array_of(primitive, files().map(|f| f.upper_bounds().get(&id).map(|b| b.literal())));
-    let count = |pick: fn(&ice::DataFile) -> &HashMap<i32, u64>| -> Vec<Option<u64>> {
-        files().map(|file| pick(file).get(&id).copied()).collect()
-    };
-    let nulls = count(ice::DataFile::null_value_counts);
-    let nans = primitive.is_float().then(|| count(ice::DataFile::nan_value_counts));
-    let bytes = files().filter_map(|file| file.column_sizes().get(&id)).sum();
-    builder.push_column(id, primitive, (lower, upper), &nulls, nans.as_deref(), bytes);
-}
-
-fn delete_of(path: &str, file: &ice::DataFile) -> Result<DeleteRow> {
-    let number = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
-    let kind = match file.content_type() {
-        ice::DataContentType::EqualityDeletes => DeleteKind::Equality(
-            file.equality_ids()
-                .filter(|ids| !ids.is_empty())
-                .ok_or_else(|| corrupt(path, "an equality delete file names no columns"))?,
-        ),
-        ice::DataContentType::PositionDeletes
-            if file.file_format() == ice::DataFileFormat::Puffin =>
-        {
-            let offset = number(file.content_offset());
-            let length = number(file.content_size_in_bytes());
-            let (Some(offset), Some(length)) = (offset, length) else {
-                return Err(corrupt(path, "a deletion vector without offset and length"));
-            };
-            DeleteKind::Vector { offset, length }
-        }
-        ice::DataContentType::PositionDeletes => DeleteKind::Position,
-        ice::DataContentType::Data => {
-            return Err(corrupt(path, "a data file in a manifest of delete files"));
-        }
-    };
-    // Equal bounds of the path column name the one data file that the deletes are about.
-    let bound = |bounds: &HashMap<i32, ice::Datum>| match bounds.get(&DELETED_FILE_PATH)?.literal()
-    {
-        ice::PrimitiveLiteral::String(path) => Some(path.clone()),
-        _ => None,
-    };
-    let (lower, upper) = (bound(file.lower_bounds()), bound(file.upper_bounds()));
-    let only = lower.filter(|lower| upper.as_ref() == Some(lower));
-    Ok(DeleteRow { kind, referenced: file.referenced_data_file().or(only) })
+    Ok(ManifestHeader {
+        is_v1: *metadata.format_version() == ice::FormatVersion::V1,
+        columns: columns.filter_map(|field| Some((field.id, primitive(field)?))).collect(),
+        partition: partition.fields().iter().map(value).collect(),
+    })
 }
 
 /// Returns the bucket of a value; `None` when the value has none.

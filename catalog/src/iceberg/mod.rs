@@ -1,7 +1,8 @@
 //! Iceberg tables: read by their metadata, planned on the coordinator, deletes applied where files are read.
 //!
 //! ```text
-//! place ──> facade ──> metadata, block          documents of the format, as our own types
+//! place ──> facade ──> metadata                 documents of the format, as our own types
+//! avro ──> manifest_list, manifest ──> block    files of the format, as columns
 //!              │
 //! table ──> plan ─┬─> prune ──> ranges          files that can hold a wanted row
 //!   │             └─> deletes                   delete files of each data file
@@ -14,12 +15,15 @@
 
 mod adapter;
 mod apply;
+mod avro;
 mod block;
 mod codec;
 mod deletes;
 mod equality;
 mod facade;
 mod inspect;
+mod manifest;
+mod manifest_list;
 mod metadata;
 mod nested;
 mod pin;

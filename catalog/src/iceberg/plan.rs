@@ -10,10 +10,10 @@
 
 use super::block::{DeleteKind, ManifestBlock};
 use super::deletes::{DeleteFile, DeleteIndex, DeletePool};
-use super::facade;
 use super::metadata::{ManifestEntry, ManifestList, Snapshot, TableMetadata};
 use super::place::Locator;
 use super::prune::Pruner;
+use super::{manifest, manifest_list};
 use crate::cache::Caches;
 use crate::error::{Error, Result};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -174,8 +174,7 @@ impl MetadataReader {
             let document = self.store.get(&path).await?.bytes().await?;
             let metadata = Arc::clone(&self.metadata);
             let name = path.to_string();
-            let parse =
-                move || facade::parse_manifest_list(&name, &document, &metadata).map(Arc::new);
+            let parse = move || manifest_list::parse(&name, &document, &metadata).map(Arc::new);
             let list = blocking(parse).await?;
             // A list that was cut behind its header reads as an empty one.
             let total = snapshot.summary.get("total-data-files");
@@ -217,7 +216,7 @@ impl MetadataReader {
                 return Err(Error::CorruptFile { path: path.to_string(), message });
             }
             let (name, manifest) = (path.to_string(), manifest.clone());
-            let parse = move || facade::parse_manifest(&name, &document, &manifest).map(Arc::new);
+            let parse = move || manifest::parse(&name, &document, &manifest).map(Arc::new);
             blocking(parse).await
         };
         self.caches.manifest(key, load).await
