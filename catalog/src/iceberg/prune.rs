@@ -2,7 +2,7 @@
 //!
 //! Called by [`super::plan`]. DataFusion's pruning predicate asks for bounds of columns, one array over all files of a
 //! block; they come from the bounds that writers recorded and from partition values ([`super::ranges`]). Bounds are only
-//! that: texts are cut, NaN is left out, rows may have been deleted since. They rule files out and never answer a query.
+//! that: texts are cut, NaN is left out, rows may have been deleted since. Here they rule files out, no more.
 
 use super::block::{Counts, ManifestBlock};
 use super::facade::bucket_of;
