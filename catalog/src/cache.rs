@@ -7,6 +7,7 @@
 //! Limit: footers themselves are kept by DataFusion's cache, which tells files apart by path, size and time of change.
 //! On a store whose times are whole seconds, an object replaced within a second by one of equal size keeps its old footer.
 
+use crate::delta::{FileList, Known, Version};
 use crate::error::{Error, Result};
 use crate::iceberg::{DeleteCaches, ManifestBlock, ManifestList, TableMetadata};
 use arrow::datatypes::SchemaRef;
@@ -27,7 +28,7 @@ const CACHE_REQUESTS: &str = "saltlake_cache_requests_total";
 const CACHE_WEIGHT: &str = "saltlake_cache_weight_bytes";
 /// Bytes each of the caches may hold.
 const MAX_WEIGHT_BYTES: u64 = 64 << 20;
-/// Bytes of manifests: those of a table of 100,000 files and 100 columns weigh about half of it.
+/// Bytes of manifests, and of file lists: those of a table of 100,000 files and 100 columns weigh about half of it.
 const MAX_MANIFEST_BYTES: u64 = 512 << 20;
 /// Heap bytes of table metadata for each byte of the document.
 const METADATA_FACTOR: usize = 3;
@@ -106,6 +107,9 @@ pub(crate) struct Caches {
     iceberg_metadata: Named<FileKey, Arc<TableMetadata>>,
     manifest_lists: Named<String, Arc<ManifestList>>,
     manifests: Named<String, Arc<ManifestBlock>>,
+    delta_tables: Named<String, Known>,
+    delta_versions: Named<FileKey, Arc<Version>>,
+    delta_files: Named<FileKey, Arc<FileList>>,
     /// What was read from delete files; shared with scans.
     pub(crate) deletes: Arc<DeleteCaches>,
 }
@@ -120,6 +124,9 @@ impl Caches {
         };
         let list = |key: &String, list: &Arc<ManifestList>| key.len() + list.weight_bytes;
         let manifest = |key: &String, block: &Arc<ManifestBlock>| key.len() + block.weight_bytes;
+        let table_known = |url: &String, known: &Known| url.len() + known.weight_bytes();
+        let version = |key: &FileKey, version: &Arc<Version>| key.weight() + version.weight_bytes();
+        let files = |key: &FileKey, files: &Arc<FileList>| key.weight() + files.weight_bytes();
         Self {
             table_schemas: Named::new("table_schema", MAX_WEIGHT_BYTES, table),
             file_schemas: Named::new("file_schema", MAX_WEIGHT_BYTES, file),
@@ -127,6 +134,9 @@ impl Caches {
             iceberg_metadata: Named::new("iceberg_metadata", MAX_WEIGHT_BYTES, metadata),
             manifest_lists: Named::new("iceberg_manifest_lists", MAX_WEIGHT_BYTES, list),
             manifests: Named::new("iceberg_manifests", MAX_MANIFEST_BYTES, manifest),
+            delta_tables: Named::new("delta_tables", MAX_WEIGHT_BYTES, table_known),
+            delta_versions: Named::new("delta_versions", MAX_WEIGHT_BYTES, version),
+            delta_files: Named::new("delta_files", MAX_MANIFEST_BYTES, files),
             deletes: Arc::new(DeleteCaches::default()),
         }
     }
@@ -185,6 +195,49 @@ impl Caches {
         self.manifests.get(key, load).await
     }
 
+    /// Returns the newest version of a Delta table that was seen, by its URL.
+    pub(crate) async fn delta_table(&self, url: &str) -> Option<Known> {
+        self.delta_tables.known(&url.to_owned()).await
+    }
+
+    /// Notes the newest version of a Delta table.
+    pub(crate) async fn note_delta_table(&self, url: &str, known: Known) {
+        self.delta_tables.put(url.to_owned(), known).await;
+    }
+
+    /// Returns a version of a Delta table, by the file that made it.
+    pub(crate) async fn delta_version(
+        &self,
+        key: FileKey,
+        load: impl Future<Output = Result<Arc<Version>>>,
+    ) -> Result<Arc<Version>> {
+        self.delta_versions.get(key, load).await
+    }
+
+    /// Returns a version of a Delta table when it is there.
+    pub(crate) async fn known_delta_version(&self, key: &FileKey) -> Option<Arc<Version>> {
+        self.delta_versions.known(key).await
+    }
+
+    /// Returns the live files of a version of a Delta table.
+    pub(crate) async fn delta_files(
+        &self,
+        key: FileKey,
+        load: impl Future<Output = Result<Arc<FileList>>>,
+    ) -> Result<Arc<FileList>> {
+        self.delta_files.get(key, load).await
+    }
+
+    /// Returns the live files of a version when they are there.
+    pub(crate) async fn known_delta_files(&self, key: &FileKey) -> Option<Arc<FileList>> {
+        self.delta_files.known(key).await
+    }
+
+    /// Returns whether the live files of a version are there.
+    pub(crate) fn knows_delta_files(&self, key: &FileKey) -> bool {
+        self.delta_files.cache.contains_key(key)
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&self) {
         self.table_schemas.clear();
@@ -193,6 +246,9 @@ impl Caches {
         self.iceberg_metadata.clear();
         self.manifest_lists.clear();
         self.manifests.clear();
+        self.delta_tables.clear();
+        self.delta_versions.clear();
+        self.delta_files.clear();
         self.deletes.clear();
     }
 
@@ -201,7 +257,10 @@ impl Caches {
         let files = [self.table_schemas.usage(), self.file_schemas.usage(), self.facts.usage()];
         let iceberg =
             [self.iceberg_metadata.usage(), self.manifest_lists.usage(), self.manifests.usage()];
-        files.into_iter().chain(iceberg).chain(self.deletes.usage()).collect()
+        let delta =
+            [self.delta_tables.usage(), self.delta_versions.usage(), self.delta_files.usage()];
+        let metadata = iceberg.into_iter().chain(delta);
+        files.into_iter().chain(metadata).chain(self.deletes.usage()).collect()
     }
 }
 
@@ -268,6 +327,20 @@ where
             gauge!(CACHE_WEIGHT, "cache" => self.name).set(weight as f64);
         }
         loaded.map_err(|error: Arc<Error>| Arc::unwrap_or_clone(error))
+    }
+
+    /// Returns a value when it is there.
+    pub(crate) async fn known(&self, key: &K) -> Option<V> {
+        let known = self.cache.get(key).await;
+        if known.is_some() {
+            self.n_hits.fetch_add(1, Ordering::Relaxed);
+        }
+        known
+    }
+
+    /// Keeps a value in place of what was there.
+    pub(crate) async fn put(&self, key: K, value: V) {
+        self.cache.insert(key, value).await;
     }
 
     /// Returns how the cache is doing.

@@ -78,10 +78,12 @@ impl TryFrom<&CreateExternalTable> for ExternalTable {
         };
         let mut options: BTreeMap<String, String> = normalize_options(command.options.iter());
         let format = FileKind::parse(&command.file_type)?;
-        if format == FileKind::Iceberg {
+        if format.has_metadata() {
             let has_columns = !command.schema.fields().is_empty();
             if has_columns || !command.table_partition_cols.is_empty() || !options.is_empty() {
-                return unsupported("columns, partitions or options of an external Iceberg table");
+                return unsupported(
+                    "columns, partitions or options of an external Iceberg or Delta table",
+                );
             }
         }
         if command.file_type.eq_ignore_ascii_case("tsv") {

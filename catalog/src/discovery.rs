@@ -6,6 +6,7 @@
 //! LAKE/nyc/trips/*.parquet    nyc.trips         folder that holds table folders: a schema
 //! LAKE/nyc/zones.csv          nyc.zones         single file in a schema
 //! LAKE/nyc/rides/metadata/    nyc.rides         folder with an Iceberg table's metadata
+//! LAKE/nyc/fares/_delta_log/  nyc.fares         folder with a Delta table's log
 //! ```
 //!
 //! A folder with data files only is listed as one table; `nyc.zones` then still finds `LAKE/nyc/zones.csv`. `CREATE SCHEMA
@@ -14,6 +15,7 @@
 
 mod memory;
 
+use crate::delta::LOG_FOLDER;
 use crate::error::{Error, Result};
 use crate::format::{FileFlavor, FileKind, is_hidden, partition_of_folder};
 use crate::iceberg::{METADATA_FOLDER, is_metadata_file};
@@ -61,13 +63,13 @@ struct Folder {
     /// Name and path of each ordinary folder.
     folders: Vec<(String, Path)>,
     partitions: Vec<Path>,
-    /// Whether it holds an Iceberg table. Then its other folders are the table's own.
-    is_iceberg: bool,
+    /// The kind of table whose metadata it holds. Then its other folders are the table's own.
+    owner: Option<FileKind>,
 }
 
 impl Folder {
     fn is_table(&self) -> bool {
-        self.is_iceberg || !self.files.is_empty() || !self.partitions.is_empty()
+        self.owner.is_some() || !self.files.is_empty() || !self.partitions.is_empty()
     }
 
     fn of_listing(path: Path, listing: ListResult) -> Self {
@@ -76,16 +78,17 @@ impl Folder {
             (meta.size > 0).then(|| (stem.to_owned(), flavor, meta.location.clone()))
         };
         let files = listing.objects.iter().filter_map(data).collect();
-        let (mut folders, mut partitions) = (vec![], vec![]);
+        let (mut folders, mut partitions, mut owner) = (vec![], vec![], None);
         for folder in listing.common_prefixes {
             match folder.filename().map(str::to_owned) {
+                Some(name) if name == LOG_FOLDER => owner = Some(FileKind::Delta),
                 Some(name) if is_hidden(&name) => {}
                 Some(name) if partition_of_folder(&name).is_some() => partitions.push(folder),
                 Some(name) => folders.push((name, folder)),
                 None => {}
             }
         }
-        Self { path, files, folders, partitions, is_iceberg: false }
+        Self { path, files, folders, partitions, owner }
     }
 }
 
@@ -143,8 +146,8 @@ impl Discovery {
     ) -> Result<Option<Found>> {
         let Some(child) = child_of(&parent, name) else { return Ok(None) };
         let (parent, child) = tokio::try_join!(self.open(parent), self.open(child))?;
-        // Files of an Iceberg table are no tables: read by themselves they would show deleted rows.
-        if parent.is_iceberg {
+        // Files of a table with metadata are no tables: read by themselves they would show deleted rows.
+        if parent.owner.is_some() {
             return Ok(None);
         }
         let found = |path: &Path, is_folder, kind| Found {
@@ -265,7 +268,7 @@ impl Discovery {
         if name == PUBLIC || defined_schemas.contains(name) {
             return Ok(true);
         }
-        let is_none = folder.is_iceberg || !folder.partitions.is_empty();
+        let is_none = folder.owner.is_some() || !folder.partitions.is_empty();
         if is_none || RESERVED_SCHEMAS.contains(&name) {
             return Ok(false);
         }
@@ -275,8 +278,8 @@ impl Discovery {
 
     /// The kind of the first data file, searched in the first partitions. `None` when there is no data.
     async fn kind_of(&self, folder: &Folder) -> Result<Option<FileKind>> {
-        if folder.is_iceberg {
-            return Ok(Some(FileKind::Iceberg));
+        if folder.owner.is_some() {
+            return Ok(folder.owner);
         }
         if let Some((_, flavor, _)) = folder.files.first() {
             return Ok(Some(flavor.kind));
@@ -303,17 +306,23 @@ impl Discovery {
         stream::iter(opens).buffered(LIST_CONCURRENCY).try_collect().await
     }
 
-    /// Lists a folder, and its metadata folder when it has one.
+    /// Lists a folder, and its metadata folder when it has one. A Delta table may have Iceberg metadata too, made from its
+    /// log; the root is no table.
     async fn open(&self, path: Path) -> Result<Folder> {
         let mut folder = self.list(path).await?;
         let metadata = folder.folders.iter().find(|(name, _)| name == METADATA_FOLDER);
         if let Some((_, metadata)) = metadata
             && folder.path != self.root
+            && folder.owner.is_none()
         {
             self.note(metadata);
             let listing = self.store.list_with_delimiter(Some(metadata)).await?;
             let names = listing.objects.iter().filter_map(|meta| meta.location.filename());
-            folder.is_iceberg = names.into_iter().any(is_metadata_file);
+            let is_iceberg = names.into_iter().any(is_metadata_file);
+            folder.owner = is_iceberg.then_some(FileKind::Iceberg);
+        }
+        if folder.path == self.root {
+            folder.owner = None;
         }
         Ok(folder)
     }

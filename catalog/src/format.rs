@@ -31,6 +31,8 @@ pub enum FileKind {
     Json,
     /// An Apache Iceberg table, whose metadata say which files are its data.
     Iceberg,
+    /// A Delta Lake table, whose log says which files are its data.
+    Delta,
 }
 
 impl FileKind {
@@ -44,8 +46,14 @@ impl FileKind {
             "csv" | "tsv" => Ok(Self::Csv),
             "json" | "ndjson" | "jsonl" => Ok(Self::Json),
             "iceberg" => Ok(Self::Iceberg),
+            "delta" | "deltatable" => Ok(Self::Delta),
             _ => Err(Error::NotSupported { feature: format!("the file format \"{name}\"") }),
         }
+    }
+
+    /// Returns whether tables of this kind have metadata of their own, which say what their columns and files are.
+    pub(crate) fn has_metadata(self) -> bool {
+        matches!(self, Self::Iceberg | Self::Delta)
     }
 
     /// Returns the name that the catalog shows.
@@ -55,6 +63,7 @@ impl FileKind {
             Self::Csv => "csv",
             Self::Json => "json",
             Self::Iceberg => "iceberg",
+            Self::Delta => "delta",
         }
     }
 }
@@ -209,9 +218,9 @@ pub(crate) fn reader(
             apply(&mut table, options)?;
             Ok(Arc::new(JsonFormat::default().with_options(table.json)))
         }
-        FileKind::Iceberg => {
-            Err(Error::NotSupported { feature: "an Iceberg table inside another".to_owned() })
-        }
+        FileKind::Iceberg | FileKind::Delta => Err(Error::NotSupported {
+            feature: format!("a table of the format \"{}\" inside another", flavor.kind.name()),
+        }),
     }
 }
 

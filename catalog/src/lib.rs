@@ -8,18 +8,22 @@
 //!                   ├─> discovery     what folders and files are there now
 //!                   ├─> view          asks the SQL planner, through a trait
 //!                   ├─> iceberg       tables with metadata: snapshots, manifests, deletes
+//!                   ├─> delta         tables with a log: commits, checkpoints, deletion vectors
 //!                   └─> table ─┬─> listing   files of one table, now
 //!                              ├─> schema    columns of files, merged
 //!                              ├─> pruning   files that cannot hold a wanted row
 //!                              ├─> scan_log  what a scan left out, for EXPLAIN
 //!                              └─> cache     columns and statistics of unchanged files
 //! ```
+//!
+//! [`pin`] makes one statement see one version of a table.
 
 pub mod error;
 pub mod store;
 
 mod cache;
 mod definitions;
+mod delta;
 mod discovery;
 mod floats;
 mod format;
@@ -27,6 +31,7 @@ mod iceberg;
 mod lake;
 mod listing;
 mod location;
+mod pin;
 mod pruning;
 mod registry;
 mod scan_log;
@@ -42,8 +47,9 @@ pub use cache::CacheUsage;
 pub use definitions::{Column, ExternalTable, View};
 pub use error::{Error, Result};
 pub use format::FileKind;
-pub use iceberg::{IcebergCodec, one_snapshot};
+pub use iceberg::ScanCodec;
 pub use lake::{Lake, LakeOptions, Names, Relation, RelationKind};
+pub use pin::one_snapshot;
 pub use scan_log::{ScanLog, TableScan};
 pub use table::LakeTable;
 pub use view::ViewPlanner;

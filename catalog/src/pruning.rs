@@ -15,7 +15,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
-use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use datafusion::scalar::ScalarValue;
 use std::sync::Arc;
 
@@ -71,6 +71,17 @@ pub(crate) fn by_statistics(
             files
         }
     }
+}
+
+/// Returns filters over a table's columns in a form that can be held against bounds; `None` when they prune nothing.
+pub(crate) fn predicate(
+    filters: &[Expr],
+    schema: &SchemaRef,
+    props: &ExecutionProps,
+) -> Option<PruningPredicate> {
+    let filter = physical(filters, schema, props).ok().flatten()?;
+    let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema));
+    builder.try_build(filter).ok().filter(|predicate| !predicate.always_true())
 }
 
 fn physical(

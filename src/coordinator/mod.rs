@@ -129,7 +129,7 @@ impl Coordinator {
         engine::apply_planning_options(&mut session_config, settings.thread_count());
         session_config.set_distributed_option_extension(SaltlakeOptions::default());
         session_config.set_distributed_user_codec(Codec);
-        session_config.set_distributed_user_codec(lake.iceberg_codec());
+        session_config.set_distributed_user_codec(lake.scan_codec());
         let builder = SessionStateBuilder::new()
             .with_config(session_config)
             .with_runtime_env(runtime)

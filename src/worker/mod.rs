@@ -18,7 +18,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion_distributed::{DistributedExt, Worker, WorkerQueryContext};
 use in_flight::{InFlight, InFlightLayer};
 use register::{Announcement, Registration};
-use saltlake_catalog::IcebergCodec;
+use saltlake_catalog::ScanCodec;
 use saltlake_sql::codec::Codec;
 use saltlake_sql::settings::SaltlakeOptions;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -101,10 +101,10 @@ pub async fn run(
 /// Builds the service that runs tasks.
 fn service(runtime: Arc<RuntimeEnv>, channels: Channels) -> Worker {
     // One for all tasks: it keeps what was read from delete files.
-    let iceberg = IcebergCodec::default();
+    let scans = ScanCodec::default();
     let build = move |context: WorkerQueryContext| {
-        let (channels, iceberg) = (channels.clone(), iceberg.clone());
-        async move { session_state(context, channels, iceberg) }
+        let (channels, scans) = (channels.clone(), scans.clone());
+        async move { session_state(context, channels, scans) }
     };
     Worker::from_session_builder(build)
         .with_runtime_env(runtime)
@@ -116,14 +116,14 @@ fn service(runtime: Arc<RuntimeEnv>, channels: Channels) -> Worker {
 fn session_state(
     mut context: WorkerQueryContext,
     channels: Channels,
-    iceberg: IcebergCodec,
+    scans: ScanCodec,
 ) -> Result<SessionState, DataFusionError> {
     let mut config = context.builder.config().take().unwrap_or_default();
     config.set_distributed_option_extension_from_headers::<SaltlakeOptions>(&context.headers)?;
     engine::apply_task_options(&mut config);
     config.set_distributed_channel_resolver(channels);
     config.set_distributed_user_codec(Codec);
-    config.set_distributed_user_codec(iceberg);
+    config.set_distributed_user_codec(scans);
     let mut state = context.builder.with_config(config).build();
     engine::register_functions(&mut state)?;
     Ok(state)

@@ -8,9 +8,12 @@
 //! … another type                             a cast; nested columns child by child
 //! no such field                              the partition's value, else the column's default, else NULL
 //! ```
+//!
+//! In a Delta table the partition's value goes first: a file that repeats the column is not asked.
 
 use super::nested::NestedCast;
 use super::resolve::FileFields;
+use super::scan::ColumnRule;
 use super::schema::{Column, NameMapping, TableSchema};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -25,6 +28,7 @@ use std::sync::Arc;
 /// Makes adapters for one data file.
 #[derive(Debug, Clone)]
 pub(super) struct FieldIdAdapters {
+    pub(super) rule: ColumnRule,
     pub(super) schema: Arc<TableSchema>,
     pub(super) mapping: Option<Arc<NameMapping>>,
     /// Values that the whole file has, by field id.
@@ -37,7 +41,11 @@ impl PhysicalExprAdapterFactory for FieldIdAdapters {
         _logical_file_schema: SchemaRef,
         physical_file_schema: SchemaRef,
     ) -> Result<Arc<dyn PhysicalExprAdapter>> {
-        let fields = FileFields::new(physical_file_schema, self.mapping.clone(), &self.schema);
+        let mapping = self.mapping.clone();
+        let fields = match self.rule {
+            ColumnRule::DeltaNames => FileFields::by_name(physical_file_schema, mapping),
+            _ => FileFields::new(physical_file_schema, mapping, &self.schema),
+        };
         Ok(Arc::new(FieldIdAdapter { factory: self.clone(), fields }))
     }
 }
@@ -51,8 +59,12 @@ struct FieldIdAdapter {
 impl FieldIdAdapter {
     fn read(&self, name: &str) -> Result<Arc<dyn PhysicalExpr>> {
         let column = self.factory.schema.column_named(name);
-        let column = column.ok_or_else(|| exec_datafusion_err!("no Iceberg column \"{name}\""))?;
-        let Some(idx) = self.fields.top_level(column)? else {
+        let column =
+            column.ok_or_else(|| exec_datafusion_err!("no column \"{name}\" in the table"))?;
+        let is_constant = self.factory.rule != ColumnRule::Iceberg
+            && self.factory.constants.contains_key(&column.id);
+        let found = if is_constant { None } else { self.fields.top_level(column)? };
+        let Some(idx) = found else {
             return Ok(lit(self.missing(column)?));
         };
         let field = self.fields.schema().field(idx);

@@ -62,7 +62,7 @@ impl Default for DeleteCaches {
             |key: &String, deletes: &Arc<EqualityDeletes>| key.len() + deletes.weight_bytes();
         Self {
             positions: Named::new("iceberg_position_deletes", MAX_WEIGHT_BYTES, positions),
-            vectors: Named::new("iceberg_deletion_vectors", MAX_WEIGHT_BYTES, bitmap),
+            vectors: Named::new("deletion_vectors", MAX_WEIGHT_BYTES, bitmap),
             equality: Named::new("iceberg_equality_deletes", MAX_WEIGHT_BYTES, equality),
             applied: Named::new("iceberg_deleted_rows", MAX_WEIGHT_BYTES, bitmap),
         }
@@ -120,6 +120,7 @@ impl DeleteCaches {
                     let load = read_vector(store, &delete.path, range, delete.n_rows);
                     deleted |= self.vectors.get(key, load).await?.as_ref();
                 }
+                DeleteKind::Inline(bitmap) => deleted |= inline(bitmap, delete.n_rows, file)?,
                 DeleteKind::Equality(ids) => equality.entry(ids).or_default().push(idx),
             }
         }
@@ -175,6 +176,20 @@ fn select(deleted: &RoaringTreemap, n_rows: u64) -> Option<RowSelection> {
         kept.push(next..total);
     }
     Some(RowSelection::from_consecutive_ranges(kept.into_iter(), total))
+}
+
+/// Reads a bitmap that came with the plan.
+fn inline(bitmap: &[u8], n_rows: u64, file: &FileInfo) -> Result<RoaringTreemap> {
+    let corrupt = |message: String| Error::CorruptFile { path: file.location.clone(), message };
+    let rows = RoaringTreemap::deserialize_from(bitmap)
+        .map_err(|error| corrupt(format!("its deletion vector has no valid bitmap: {error}")))?;
+    match rows.len() == n_rows {
+        true => Ok(rows),
+        false => Err(corrupt(format!(
+            "its deletion vector holds {} rows instead of {n_rows}",
+            rows.len()
+        ))),
+    }
 }
 
 async fn read_vector(

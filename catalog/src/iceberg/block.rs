@@ -20,8 +20,10 @@ pub(crate) enum DeleteKind {
     Position,
     /// Values of the columns with these ids.
     Equality(Vec<i32>),
-    /// A bitmap of row positions inside a Puffin file.
+    /// A bitmap of row positions inside a file.
     Vector { offset: u64, length: u64 },
+    /// A bitmap of row positions that a Delta log holds itself.
+    Inline(Arc<[u8]>),
 }
 
 /// What only delete files have.

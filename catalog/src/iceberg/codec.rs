@@ -1,4 +1,4 @@
-//! How scans of Iceberg tables travel to workers.
+//! How scans of Iceberg and Delta tables travel to workers.
 //!
 //! DataFusion's own wire form of a Parquet scan knows neither deletes nor field ids: it would arrive whole and bring
 //! deleted rows back. So the scan is written as DataFusion writes it, and next to it what must not be lost. The codec
@@ -8,8 +8,9 @@
 use super::apply::DeleteCaches;
 use super::block::DeleteKind;
 use super::facade;
-use super::scan::{FileInfo, ScanDelete, ScanSpec};
-use super::source::IcebergSource;
+use super::scan::{ColumnRule, FileInfo, ScanDelete, ScanSpec};
+use super::source::TableSource;
+use crate::delta;
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err, internal_err};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
@@ -27,7 +28,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The form of the message. Coordinator and workers are of one version; a message of another form is refused.
-const FORM: u32 = 0x1ceb_0001;
+const FORM: u32 = 0x1ceb_0002;
 
 #[derive(Clone, PartialEq, Message)]
 struct ScanMessage {
@@ -49,6 +50,9 @@ struct ScanMessage {
     /// In the order of the scan's files.
     #[prost(message, repeated, tag = "8")]
     files: Vec<FileMessage>,
+    /// 0 for an Iceberg table, 1 for a Delta table; then `schema` is what [`delta::Columns`] reads.
+    #[prost(uint32, tag = "9")]
+    format: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -59,7 +63,7 @@ struct DeleteMessage {
     size: u64,
     #[prost(uint64, tag = "3")]
     n_rows: u64,
-    /// 0 position deletes, 1 equality deletes, 2 a deletion vector.
+    /// 0 position deletes, 1 equality deletes, 2 a deletion vector, 3 one that is `bitmap`.
     #[prost(uint32, tag = "4")]
     kind: u32,
     #[prost(int32, repeated, tag = "5")]
@@ -68,6 +72,8 @@ struct DeleteMessage {
     offset: u64,
     #[prost(uint64, tag = "7")]
     length: u64,
+    #[prost(bytes = "vec", tag = "8")]
+    bitmap: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -90,19 +96,19 @@ struct ConstantMessage {
     value: Option<protobuf::ScalarValue>,
 }
 
-/// Writes and reads scans of Iceberg tables. What workers read from delete files is kept with it.
+/// Writes and reads scans of Iceberg and Delta tables. What workers read from delete files is kept with it.
 #[derive(Debug, Clone, Default)]
-pub struct IcebergCodec {
+pub struct ScanCodec {
     caches: Arc<DeleteCaches>,
 }
 
-impl IcebergCodec {
+impl ScanCodec {
     pub(crate) fn new(caches: Arc<DeleteCaches>) -> Self {
         Self { caches }
     }
 }
 
-impl PhysicalExtensionCodec for IcebergCodec {
+impl PhysicalExtensionCodec for ScanCodec {
     fn try_decode(
         &self,
         buf: &[u8],
@@ -110,23 +116,24 @@ impl PhysicalExtensionCodec for IcebergCodec {
         ctx: &TaskContext,
         proto_converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let message = ScanMessage::decode(buf)
-            .map_err(|error| internal_datafusion_err!("not an Iceberg scan: {error}"))?;
+        let message = ScanMessage::decode(buf).map_err(|error| {
+            internal_datafusion_err!("not a scan of a table with metadata: {error}")
+        })?;
         if message.form != FORM || !inputs.is_empty() {
-            return internal_err!("not an Iceberg scan of this version");
+            return internal_err!("not a scan of a table with metadata, of this version");
         }
         let node = protobuf::PhysicalPlanNode::decode(message.parquet.as_slice())
             .map_err(|error| internal_datafusion_err!("not a Parquet scan: {error}"))?;
         let codec = DefaultPhysicalExtensionCodec {};
         let plan = node.try_into_physical_plan_with_converter(ctx, &codec, proto_converter)?;
         let Some(config) = scan_of(&plan) else {
-            return internal_err!("an Iceberg scan without its Parquet scan");
+            return internal_err!("a scan of a table without its Parquet scan");
         };
         let mut config = config.clone();
         config.file_groups = with_infos(&config.file_groups, &message)?;
         let scan = Arc::new(decode_spec(&message)?);
         let parquet = Arc::clone(&config.file_source);
-        config.file_source = Arc::new(IcebergSource::new(parquet, scan, Arc::clone(&self.caches)));
+        config.file_source = Arc::new(TableSource::new(parquet, scan, Arc::clone(&self.caches)));
         Ok(DataSourceExec::from_data_source(config))
     }
 
@@ -137,9 +144,9 @@ impl PhysicalExtensionCodec for IcebergCodec {
         proto_converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
         let found = scan_of(&node)
-            .and_then(|config| Some((config, config.file_source.downcast_ref::<IcebergSource>()?)));
+            .and_then(|config| Some((config, config.file_source.downcast_ref::<TableSource>()?)));
         let Some((config, source)) = found else {
-            return internal_err!("{} is not a scan of an Iceberg table", node.name());
+            return internal_err!("{} is not a scan of a table with metadata", node.name());
         };
         let mut parquet = config.clone();
         parquet.file_source = Arc::clone(source.parquet());
@@ -147,7 +154,7 @@ impl PhysicalExtensionCodec for IcebergCodec {
         let infos = files.map(|file| {
             file.extensions.get_arc::<FileInfo>().ok_or_else(|| {
                 let path = &file.object_meta.location;
-                internal_datafusion_err!("the deletes of Iceberg file {path} would be lost")
+                internal_datafusion_err!("the deletes of file {path} would be lost")
             })
         });
         let infos = infos.collect::<Result<Vec<_>>>()?;
@@ -207,6 +214,7 @@ fn encode(scan: &ScanSpec, infos: &[Arc<FileInfo>], parquet: Vec<u8>) -> Result<
         store_key: scan.store_key.clone(),
         deletes,
         files,
+        format: u32::from(scan.rule != ColumnRule::Iceberg),
     })
 }
 
@@ -223,6 +231,7 @@ fn encode_delete(delete: &ScanDelete) -> DeleteMessage {
         DeleteKind::Vector { offset, length } => {
             (message.kind, message.offset, message.length) = (2, *offset, *length);
         }
+        DeleteKind::Inline(bitmap) => (message.kind, message.bitmap) = (3, bitmap.to_vec()),
     }
     message
 }
@@ -233,22 +242,31 @@ fn decode_spec(message: &ScanMessage) -> Result<ScanSpec> {
             0 => DeleteKind::Position,
             1 => DeleteKind::Equality(delete.ids.clone()),
             2 => DeleteKind::Vector { offset: delete.offset, length: delete.length },
+            3 => DeleteKind::Inline(delete.bitmap.as_slice().into()),
             kind => return internal_err!("unknown kind {kind} of a delete file"),
         };
         let path = Path::parse(&delete.path)
             .map_err(|error| internal_datafusion_err!("path of a delete file: {error}"))?;
         Ok(ScanDelete { path, size: delete.size, kind, n_rows: delete.n_rows })
     };
+    let deletes = message.deletes.iter().map(delete).collect::<Result<_>>()?;
+    let store_key = message.store_key.clone();
+    match message.format {
+        0 => {}
+        1 => return Ok(delta::Columns::parse(&message.schema)?.scan(deletes, store_key)),
+        format => return internal_err!("unknown format {format} of a table"),
+    }
     let schema =
         |json: &String| facade::parse_schema(json).map(Arc::new).map_err(DataFusionError::from);
     let mapping = message.mapping.as_deref().map(facade::parse_name_mapping).transpose()?;
     Ok(ScanSpec {
+        rule: ColumnRule::Iceberg,
         schema: schema(&message.schema)?,
         older_schemas: message.older_schemas.iter().map(schema).collect::<Result<_>>()?,
         mapping_json: message.mapping.clone(),
         mapping: mapping.map(Arc::new),
-        deletes: message.deletes.iter().map(delete).collect::<Result<_>>()?,
-        store_key: message.store_key.clone(),
+        deletes,
+        store_key,
     })
 }
 
@@ -256,10 +274,7 @@ fn decode_spec(message: &ScanMessage) -> Result<ScanSpec> {
 fn with_infos(groups: &[FileGroup], message: &ScanMessage) -> Result<Vec<FileGroup>> {
     let n_files: usize = groups.iter().map(|group| group.files().len()).sum();
     if n_files != message.files.len() {
-        return internal_err!(
-            "an Iceberg scan of {n_files} files knows of {}",
-            message.files.len()
-        );
+        return internal_err!("a scan of {n_files} files knows of {}", message.files.len());
     }
     let mut known = message.files.iter();
     let mut with_info = |group: &FileGroup| {
@@ -275,7 +290,7 @@ fn with_infos(groups: &[FileGroup], message: &ScanMessage) -> Result<Vec<FileGro
 
 fn decode_file(message: &FileMessage, n_deletes: usize) -> Result<FileInfo> {
     if let Some(unknown) = message.deletes.iter().find(|delete| **delete as usize >= n_deletes) {
-        return internal_err!("an Iceberg scan without its delete file {unknown}");
+        return internal_err!("a scan without its delete file {unknown}");
     }
     let constant = |constant: &ConstantMessage| {
         let value = constant.value.as_ref();

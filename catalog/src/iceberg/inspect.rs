@@ -274,7 +274,7 @@ fn content(block: &ManifestBlock, row: usize) -> i32 {
     match block.deletes.get(row).map(|delete| &delete.kind) {
         None => 0,
         Some(DeleteKind::Equality(_)) => 2,
-        Some(DeleteKind::Position | DeleteKind::Vector { .. }) => 1,
+        Some(DeleteKind::Position | DeleteKind::Vector { .. } | DeleteKind::Inline(_)) => 1,
     }
 }
 

@@ -11,6 +11,7 @@
 //!             └──> codec                        all of it on the way to workers
 //! ```
 //!
+//! Delta tables ([`crate::delta`]) use what reads files: from source and codec downwards, without facade and plan.
 //! Only [`facade`] and [`values`] name the `iceberg` crate, whose Arrow is of another version.
 
 mod adapter;
@@ -26,7 +27,6 @@ mod manifest;
 mod manifest_list;
 mod metadata;
 mod nested;
-mod pin;
 mod place;
 mod plan;
 mod prune;
@@ -42,10 +42,13 @@ mod vector;
 mod wire;
 
 pub(crate) use apply::DeleteCaches;
-pub(crate) use block::ManifestBlock;
-pub use codec::IcebergCodec;
+pub(crate) use block::{DeleteKind, ManifestBlock};
+pub use codec::ScanCodec;
 pub(crate) use inspect::Inspection;
 pub(crate) use metadata::{ManifestList, TableMetadata};
-pub use pin::one_snapshot;
-pub(crate) use place::{METADATA_FOLDER, is_metadata_file};
+pub(crate) use place::{Locator, METADATA_FOLDER, is_metadata_file};
+pub(crate) use plan::blocking;
+pub(crate) use scan::{ColumnRule, FileInfo, ScanDelete, ScanSpec};
+pub(crate) use schema::{Column, Kind, MappedName, NameMapping, Primitive, TableSchema};
+pub(crate) use source::TableSource;
 pub(crate) use table::{At, IcebergTable, Place};

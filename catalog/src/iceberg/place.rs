@@ -114,7 +114,7 @@ pub(crate) struct Locator {
 impl Locator {
     /// Returns the locator of a table found in `folder` of the store at `url`, whose metadata say that it is at
     /// `location` and that its newest manifest list is at `manifest_list`.
-    pub(super) fn new(
+    pub(crate) fn new(
         url: &Url,
         store_url: ObjectStoreUrl,
         folder: Path,
@@ -145,7 +145,7 @@ impl Locator {
     /// # Errors
     /// [`Error::LocationRefused`] when it lies outside the table's folder and the allowed roots,
     /// [`Error::NotSupported`] when it is in another store.
-    pub(super) fn resolve(&self, location: &str) -> Result<Path> {
+    pub(crate) fn resolve(&self, location: &str) -> Result<Path> {
         let refused = || Error::LocationRefused { location: location.to_owned() };
         if let Some(old) = &self.old_folder
             && let Some(inside) = old.inside(location)
@@ -173,7 +173,7 @@ impl Locator {
         };
         if format!("{}://{}", url.scheme(), url.authority()) != self.store_root {
             return Err(Error::NotSupported {
-                feature: format!("an Iceberg table with files in several stores ({location})"),
+                feature: format!("a table with files in several stores ({location})"),
             });
         }
         store_path(&url)
@@ -262,7 +262,7 @@ mod tests {
         check(&here, "file:///lake/t/../u/a.parquet", "location ");
         check(&here, "file:///lake/tt/a.parquet", "location ");
         check(&here, "/etc/passwd", "location ");
-        check(&here, "s3://other/x/a.parquet", "an Iceberg table with files in several stores");
+        check(&here, "s3://other/x/a.parquet", "a table with files in several stores");
         check(&here, "ftp://host/a", "a location of the scheme");
     }
 

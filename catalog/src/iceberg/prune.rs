@@ -10,17 +10,15 @@ use super::metadata::{ManifestGroup, Spec, Transform};
 use super::ranges::{End, source_bounds};
 use super::schema::TableSchema;
 use crate::error::Result;
+use crate::pruning;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt64Array, new_null_array};
 use arrow::compute::{cast, is_not_null, kernels::zip::zip};
 use arrow::datatypes::{DataType, Int32Type, SchemaRef};
+use datafusion::common::Column;
 use datafusion::common::pruning::PruningStatistics;
-use datafusion::common::{Column, DFSchema};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::utils::conjunction;
-use datafusion::physical_expr::create_physical_expr;
-use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
+use datafusion::physical_optimizer::pruning::PruningPredicate;
 use datafusion::scalar::ScalarValue;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -39,15 +37,7 @@ impl Pruner {
         arrow: &SchemaRef,
         props: &ExecutionProps,
     ) -> Self {
-        let build = || {
-            let filter = conjunction(filters.iter().cloned())?;
-            let df_schema = DFSchema::try_from(Arc::clone(arrow)).ok()?;
-            let context = PhysicalPlanningContext::default();
-            let filter = create_physical_expr(&filter, &df_schema, props, &context).ok()?;
-            let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(arrow));
-            builder.try_build(filter).ok().filter(|predicate| !predicate.always_true())
-        };
-        Self { predicate: build(), schema: Arc::clone(schema) }
+        Self { predicate: pruning::predicate(filters, arrow, props), schema: Arc::clone(schema) }
     }
 
     /// Returns which manifests of a group may list files with wanted rows.

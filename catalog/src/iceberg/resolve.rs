@@ -2,7 +2,7 @@
 //!
 //! Files that Iceberg writers made carry ids. Files that were taken over from elsewhere carry none; then the table's name
 //! mapping says which name stands for which id, and a table without one takes top-level fields by their position. A file
-//! in which any field has an id is read by ids alone.
+//! in which any field has an id is read by ids alone. Files of most Delta tables are read by names alone, ids or not.
 
 use super::schema::{Column, MappedName, NameMapping, TableSchema};
 use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
@@ -59,6 +59,11 @@ impl FileFields {
         let mut ids: Vec<i32> = table.columns.iter().map(|column| column.id).collect();
         ids.sort_unstable();
         Self { schema, mapping, by, ids }
+    }
+
+    /// Finds fields by mapped names alone.
+    pub(super) fn by_name(schema: SchemaRef, mapping: Option<Arc<NameMapping>>) -> Self {
+        Self { schema, mapping, by: By::Name, ids: vec![] }
     }
 
     /// Returns the file's schema.

@@ -1,7 +1,7 @@
-//! Columns of an Iceberg table: fields with ids, and the Arrow types they are read as.
+//! Columns of a table with metadata: fields with ids, and the Arrow types they are read as.
 //!
-//! Made by [`super::facade`] from the table's metadata, on the coordinator and again on each worker. A column is told by
-//! its id alone: names and positions may differ from file to file.
+//! Made by [`super::facade`] from an Iceberg table's metadata, by [`crate::delta`] from a Delta table's, on the coordinator
+//! and again on each worker. A column is told by its id alone: names and positions may differ from file to file.
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::scalar::ScalarValue;
@@ -14,11 +14,17 @@ const UTC: &str = "UTC";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Primitive {
     Boolean,
+    /// Delta tables only, like the next one.
+    Byte,
+    Short,
     Int,
     Long,
     Float,
     Double,
-    Decimal { precision: u8, scale: i8 },
+    Decimal {
+        precision: u8,
+        scale: i8,
+    },
     Date,
     Time,
     Timestamp,
@@ -37,6 +43,8 @@ impl Primitive {
         let zone = || Some(Arc::from(UTC));
         match self {
             Self::Boolean => DataType::Boolean,
+            Self::Byte => DataType::Int8,
+            Self::Short => DataType::Int16,
             Self::Int => DataType::Int32,
             Self::Long => DataType::Int64,
             Self::Float => DataType::Float32,
@@ -134,7 +142,7 @@ impl Column {
     }
 }
 
-/// One schema of a table.
+/// One schema of a table, of whichever format.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TableSchema {
     pub(crate) id: i32,

@@ -1,7 +1,7 @@
-//! The file source: DataFusion's Parquet source, with what Iceberg adds to it done when a file is opened.
+//! The file source: DataFusion's Parquet source, with what a table's metadata add to it done when a file is opened.
 //!
 //! ```text
-//! FileStream ─> IcebergMorselizer::plan_file ─ deletes read? ─> ParquetSource's morselizer
+//! FileStream ─> TableMorselizer::plan_file ─ deletes read? ─> ParquetSource's morselizer
 //!                   columns by field id          row selection
 //! ```
 //!
@@ -13,11 +13,14 @@ use super::apply::DeleteCaches;
 use super::scan::{FileInfo, ScanSpec};
 use super::wire;
 use arrow::datatypes::DataType;
+use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_datafusion_err, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
+use datafusion::datasource::physical_plan::parquet::{
+    CachedParquetFileReaderFactory, ParquetRowSelection,
+};
 use datafusion::datasource::physical_plan::{
     FileOpener, FileScanConfig, FileSource, ParquetSource,
 };
@@ -33,21 +36,43 @@ use object_store::ObjectStore;
 use std::fmt;
 use std::sync::Arc;
 
-/// Reads the Parquet files of an Iceberg table.
+/// Reads the Parquet files of an Iceberg or Delta table.
 #[derive(Clone)]
-pub(crate) struct IcebergSource {
+pub(crate) struct TableSource {
     parquet: Arc<dyn FileSource>,
     scan: Arc<ScanSpec>,
     caches: Arc<DeleteCaches>,
 }
 
-impl IcebergSource {
+impl TableSource {
     pub(super) fn new(
         parquet: Arc<dyn FileSource>,
         scan: Arc<ScanSpec>,
         caches: Arc<DeleteCaches>,
     ) -> Self {
         Self { parquet, scan, caches }
+    }
+
+    /// Returns a source for a scan of one table with the options of a session.
+    pub(crate) fn for_session(
+        session: &dyn Session,
+        store: &Arc<dyn ObjectStore>,
+        scan: ScanSpec,
+        caches: &Arc<DeleteCaches>,
+    ) -> Self {
+        let cache = session.runtime_env().cache_manager.get_file_metadata_cache();
+        let readers = CachedParquetFileReaderFactory::new(Arc::clone(store), cache);
+        let mut options = session.default_table_options().parquet;
+        // The types of both formats are of microseconds, and nanoseconds of 64 bits end in 2262.
+        options.global.coerce_int96 = Some("us".to_owned());
+        let hint = options.global.metadata_size_hint;
+        let mut parquet = ParquetSource::new(scan.schema.arrow())
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(readers));
+        if let Some(hint) = hint {
+            parquet = parquet.with_metadata_size_hint(hint);
+        }
+        Self::new(Arc::new(parquet), Arc::new(scan), Arc::clone(caches))
     }
 
     /// Returns what the scan knows of its files.
@@ -122,14 +147,14 @@ impl IcebergSource {
     }
 }
 
-impl FileSource for IcebergSource {
+impl FileSource for TableSource {
     fn create_file_opener(
         &self,
         _: Arc<dyn ObjectStore>,
         _: &FileScanConfig,
         _: usize,
     ) -> Result<Arc<dyn FileOpener>> {
-        internal_err!("Iceberg files are read in morsels")
+        internal_err!("files of tables with metadata are read in morsels")
     }
 
     fn create_morselizer(
@@ -142,7 +167,7 @@ impl FileSource for IcebergSource {
         let mut template = base_config.clone();
         template.file_groups.clear();
         template.file_source = Arc::clone(&parquet);
-        Ok(Box::new(IcebergMorselizer(Arc::new(Opening {
+        Ok(Box::new(TableMorselizer(Arc::new(Opening {
             source: Self { parquet, ..self.clone() },
             store: object_store,
             template,
@@ -171,7 +196,7 @@ impl FileSource for IcebergSource {
     }
 
     fn file_type(&self) -> &str {
-        "iceberg"
+        self.scan.rule.format()
     }
 
     fn fmt_extra(&self, t: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
@@ -252,7 +277,7 @@ impl FileSource for IcebergSource {
 
 /// What opening files of one partition needs.
 struct Opening {
-    source: IcebergSource,
+    source: TableSource,
     store: Arc<dyn ObjectStore>,
     /// The scan without its files, reading with the Parquet source.
     template: FileScanConfig,
@@ -264,6 +289,7 @@ impl Opening {
         let scan = &self.source.scan;
         let mut config = self.template.clone();
         config.expr_adapter_factory = Some(Arc::new(FieldIdAdapters {
+            rule: scan.rule,
             schema: Arc::clone(&scan.schema),
             mapping: scan.mapping.clone(),
             constants: Arc::clone(&info.constants),
@@ -287,19 +313,19 @@ impl Opening {
 fn info_of(file: &PartitionedFile) -> Result<Arc<FileInfo>> {
     file.extensions.get_arc::<FileInfo>().ok_or_else(|| {
         let path = &file.object_meta.location;
-        internal_datafusion_err!("nothing is known of the deletes of Iceberg file {path}")
+        internal_datafusion_err!("nothing is known of the deletes of file {path}")
     })
 }
 
-struct IcebergMorselizer(Arc<Opening>);
+struct TableMorselizer(Arc<Opening>);
 
-impl fmt::Debug for IcebergMorselizer {
+impl fmt::Debug for TableMorselizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("IcebergMorselizer").field(&self.0.partition).finish()
+        f.debug_tuple("TableMorselizer").field(&self.0.partition).finish()
     }
 }
 
-impl Morselizer for IcebergMorselizer {
+impl Morselizer for TableMorselizer {
     fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
         let info = info_of(&file)?;
         if info.deletes.is_empty() {

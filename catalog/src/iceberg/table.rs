@@ -8,17 +8,17 @@ use super::block::DeleteKind;
 use super::facade;
 use super::inspect::{Inspection, inspect};
 use super::metadata::{Snapshot, TableMetadata, Transform};
-use super::pin;
 use super::place::{Locator, METADATA_FOLDER, newest_metadata};
 use super::plan::{MetadataReader, PlannedFile, ScanPlan, blocking};
 use super::prune::Pruner;
-use super::scan::{FileInfo, ScanDelete, ScanSpec};
+use super::scan::{ColumnRule, FileInfo, ScanDelete, ScanSpec};
 use super::schema::{Primitive, TableSchema};
-use super::source::IcebergSource;
+use super::source::TableSource;
 use super::statistics::statistics_of;
 use crate::cache::{Caches, FileKey};
 use crate::error::{Error, Result};
 use crate::location::{Locations, store_path};
+use crate::pin;
 use crate::scan_log::{ScanLog, TableScan};
 use crate::table::PIN_TIME;
 use arrow::datatypes::SchemaRef;
@@ -30,8 +30,7 @@ use datafusion::common::project_schema;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::object_store::ObjectStoreUrl;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -79,13 +78,17 @@ impl At {
     /// # Errors
     /// When it is none.
     pub(crate) fn parse_time(text: &str) -> Result<Self> {
-        let timestamp = ScalarValue::Utf8(Some(text.to_owned()));
-        let micros = timestamp.cast_to(&Primitive::Timestamptz.arrow());
-        match micros {
-            Ok(ScalarValue::TimestampMicrosecond(Some(micros), _)) => {
-                Ok(Self::Time { ms: micros.div_euclid(1000) })
+        // A time may end with its minutes.
+        let found = [text.to_owned(), format!("{text}:00")].into_iter().find_map(|text| {
+            let micros = ScalarValue::Utf8(Some(text)).cast_to(&Primitive::Timestamptz.arrow());
+            match micros {
+                Ok(ScalarValue::TimestampMicrosecond(micros, _)) => micros,
+                _ => None,
             }
-            _ => Err(DataFusionError::Plan(format!("\"{text}\" is not a timestamp")).into()),
+        });
+        match found {
+            Some(micros) => Ok(Self::Time { ms: micros.div_euclid(1000) }),
+            None => Err(DataFusionError::Plan(format!("\"{text}\" is not a timestamp")).into()),
         }
     }
 
@@ -306,6 +309,7 @@ impl IcebergTable {
         }
         let mapping = version.metadata.name_mapping.as_deref();
         Ok(ScanSpec {
+            rule: ColumnRule::Iceberg,
             schema: Arc::clone(&self.schema),
             older_schemas,
             mapping_json: mapping.map(str::to_owned),
@@ -343,20 +347,6 @@ impl IcebergTable {
         });
         Ok(file)
     }
-
-    fn source(&self, session: &dyn Session, scan: ScanSpec) -> IcebergSource {
-        let cache = session.runtime_env().cache_manager.get_file_metadata_cache();
-        let readers = CachedParquetFileReaderFactory::new(Arc::clone(&self.place.store), cache);
-        let options = session.default_table_options().parquet;
-        let hint = options.global.metadata_size_hint;
-        let mut parquet = ParquetSource::new(Arc::clone(&self.arrow))
-            .with_table_parquet_options(options)
-            .with_parquet_file_reader_factory(Arc::new(readers));
-        if let Some(hint) = hint {
-            parquet = parquet.with_metadata_size_hint(hint);
-        }
-        IcebergSource::new(Arc::new(parquet), Arc::new(scan), Arc::clone(&self.caches.deletes))
-    }
 }
 
 #[async_trait]
@@ -392,7 +382,9 @@ impl TableProvider for IcebergTable {
         }
         let statistics = statistics_of(&plan, &self.schema);
         let statistics = if is_cut { statistics.to_inexact() } else { statistics };
-        let source = self.source(session, self.spec(&version, &plan)?);
+        let scan = self.spec(&version, &plan)?;
+        let (store, deletes) = (&self.place.store, &self.caches.deletes);
+        let source = TableSource::for_session(session, store, scan, deletes);
         let files = plan.files.iter().map(|planned| self.file(&version, planned));
         let files = files.collect::<Result<Vec<_>>>()?;
         let n_groups = session.config().target_partitions().max(1);

@@ -65,6 +65,8 @@ impl<'a> Raw<'a> {
             | Primitive::Fixed(_)
             | Primitive::Uuid
             | Primitive::Decimal { .. } => Self::Bytes(bytes),
+            // Types that this format has not.
+            Primitive::Byte | Primitive::Short => return None,
         })
     }
 }
@@ -92,7 +94,9 @@ impl Values {
     pub(super) fn new(primitive: Primitive) -> Self {
         let builder = match primitive {
             Primitive::Boolean => Builder::Boolean(BooleanBuilder::new()),
-            Primitive::Int | Primitive::Date => Builder::Int(Int32Builder::new()),
+            Primitive::Int | Primitive::Date | Primitive::Byte | Primitive::Short => {
+                Builder::Int(Int32Builder::new())
+            }
             Primitive::Long
             | Primitive::Time
             | Primitive::Timestamp

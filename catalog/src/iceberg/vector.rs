@@ -1,4 +1,4 @@
-//! Deletion vectors: bitmaps of deleted row positions, as Puffin files hold them.
+//! Deletion vectors: bitmaps of deleted row positions, as Puffin files hold them, and files of Delta tables alike.
 //!
 //! ```text
 //! length of magic and bitmap   4 bytes, big endian

@@ -1,4 +1,5 @@
-//! Iceberg tables of a lake: by folder, by metadata document, at a snapshot, and what they say of themselves.
+//! Iceberg tables of a lake: by folder, by metadata document, at a snapshot, and what they say of themselves. Names with
+//! `@` and `$` are read here for Delta tables too ([`super::delta`]).
 //!
 //! ```text
 //! "t@main"  "t@8271638172635"      branch, tag or snapshot id
@@ -12,7 +13,7 @@ use super::{Lake, store_url};
 use crate::definitions::Definitions;
 use crate::error::{Error, Result};
 use crate::format::FileKind;
-use crate::iceberg::{At, IcebergCodec, IcebergTable, Inspection, Place, is_metadata_file};
+use crate::iceberg::{At, IcebergTable, Inspection, Place, ScanCodec, is_metadata_file};
 use datafusion::catalog::TableProvider;
 use std::sync::Arc;
 use url::Url;
@@ -47,9 +48,9 @@ impl<'a> Extended<'a> {
 }
 
 impl Lake {
-    /// Returns what carries scans of this lake's Iceberg tables to workers.
-    pub fn iceberg_codec(&self) -> IcebergCodec {
-        IcebergCodec::new(Arc::clone(&self.caches.deletes))
+    /// Returns what carries scans of this lake's Iceberg and Delta tables to workers.
+    pub fn scan_codec(&self) -> ScanCodec {
+        ScanCodec::new(Arc::clone(&self.caches.deletes))
     }
 
     /// Loads an Iceberg table by its folder or by one of its metadata documents.
@@ -74,16 +75,23 @@ impl Lake {
         let Some(Extended { table, at, inspection }) = Extended::parse(name)? else {
             return Ok(None);
         };
-        let url = match definitions.table(schema, table) {
-            Some(def) if def.format == FileKind::Iceberg => self.check_location(&def.location)?,
-            Some(_) => return Err(not_iceberg(table)),
-            None if definitions.view(schema, table).is_some() => return Err(not_iceberg(table)),
+        let (kind, url) = match definitions.table(schema, table) {
+            Some(def) if def.format.has_metadata() => {
+                (def.format, self.check_location(&def.location)?)
+            }
+            Some(_) => return Err(no_versions(table)),
+            None if definitions.view(schema, table).is_some() => return Err(no_versions(table)),
             None => match self.discovery.find(&definitions.schemas, schema, table).await? {
-                Some(found) if found.kind == Some(FileKind::Iceberg) => self.folder_url(&found)?,
-                Some(_) => return Err(not_iceberg(table)),
+                Some(found) => match found.kind.filter(|kind| kind.has_metadata()) {
+                    Some(kind) => (kind, self.folder_url(&found)?),
+                    None => return Err(no_versions(table)),
+                },
                 None => return Ok(None),
             },
         };
+        if kind == FileKind::Delta {
+            return self.extended_delta(table, url, at, inspection).await.map(Some);
+        }
         let loaded = self.load_iceberg(table, url, at).await?;
         Ok(Some(match inspection {
             None => Arc::new(loaded),
@@ -92,10 +100,10 @@ impl Lake {
     }
 }
 
-fn not_iceberg(table: &str) -> Error {
+fn no_versions(table: &str) -> Error {
     Error::NotSupported {
         feature: format!(
-            "a snapshot or a metadata table of \"{table}\", which is no Iceberg table,"
+            "a snapshot or a metadata table of \"{table}\", which is no Iceberg or Delta table,"
         ),
     }
 }
@@ -123,6 +131,7 @@ mod tests {
         check("t@a@b$refs", Some(("t", At::Named("a@b".to_owned()), Some(Inspection::Refs))));
         check("t@@1970-01-01 00:00:01.5", Some(("t", At::Time { ms: 1500 }, None)));
         check("t@@1970-01-01T02:00:00+02:00", Some(("t", At::Time { ms: 0 }, None)));
+        check("t@@1970-01-01 00:01", Some(("t", At::Time { ms: 60_000 }, None)));
         assert!(Extended::parse("t@@yesterday").is_err());
     }
 }

@@ -8,6 +8,7 @@
 //! place that awaits it.
 
 mod changes;
+mod delta;
 mod iceberg;
 mod temporary;
 
@@ -86,7 +87,7 @@ pub struct Relation {
     pub name: String,
     /// Table or view.
     pub kind: RelationKind,
-    /// "parquet", "csv" or "json"; `None` for a view.
+    /// "parquet", "csv", "json", "iceberg" or "delta"; `None` for a view.
     pub format: Option<String>,
     /// Where its data is; `None` for a view.
     pub location: Option<String>,
@@ -389,9 +390,9 @@ impl Lake {
     }
 
     async fn load_found(&self, found: &Found) -> Result<Option<Arc<dyn TableProvider>>> {
-        if found.kind == Some(FileKind::Iceberg) {
+        if let Some(kind) = found.kind.filter(|kind| kind.has_metadata()) {
             let url = self.folder_url(found)?;
-            return Ok(Some(Arc::new(self.load_iceberg(&found.name, url, At::Newest).await?)));
+            return self.load_versioned(kind, &found.name, url).await.map(Some);
         }
         let source = Source {
             store_url: store_url(self.root())?,
@@ -413,8 +414,8 @@ impl Lake {
     async fn load_external(&self, def: &ExternalTable) -> Result<Arc<dyn TableProvider>> {
         // Checked on each use: the allowed roots may have changed since the table was defined.
         let url = self.check_location(&def.location)?;
-        if def.format == FileKind::Iceberg {
-            return Ok(Arc::new(self.load_iceberg(&def.name, url, At::Newest).await?));
+        if def.format.has_metadata() {
+            return self.load_versioned(def.format, &def.name, url).await;
         }
         reader(FileFlavor::plain(def.format), &def.options, TableOptions::default())?;
         let store = self.store_of(&url)?;
@@ -436,6 +437,19 @@ impl Lake {
         let loaded = LakeTable::load(source, Arc::clone(&self.caches), &self.session).await?;
         let loaded = loaded.map(|table| Arc::new(table) as Arc<dyn TableProvider>);
         loaded.ok_or_else(|| Error::LocationNotFound { location: def.location.clone() })
+    }
+
+    /// Loads the newest version of a table that has metadata.
+    async fn load_versioned(
+        &self,
+        kind: FileKind,
+        name: &str,
+        url: Url,
+    ) -> Result<Arc<dyn TableProvider>> {
+        match kind {
+            FileKind::Delta => Ok(Arc::new(self.load_delta(name, url, At::Newest).await?)),
+            _ => Ok(Arc::new(self.load_iceberg(name, url, At::Newest).await?)),
+        }
     }
 
     fn store_of(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {

@@ -13,7 +13,7 @@ use datafusion_proto::protobuf::PhysicalPlanNode;
 use std::path::Path;
 use std::sync::Arc;
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
@@ -31,16 +31,16 @@ async fn golden() -> TestLake {
     lake
 }
 
-async fn plan_of(lake: &TestLake, sql: &str) -> Arc<dyn ExecutionPlan> {
+pub(super) async fn plan_of(lake: &TestLake, sql: &str) -> Arc<dyn ExecutionPlan> {
     lake.ctx.sql(sql).await.unwrap().create_physical_plan().await.unwrap()
 }
 
-async fn rows(lake: &TestLake, plan: Arc<dyn ExecutionPlan>) -> String {
+pub(super) async fn rows(lake: &TestLake, plan: Arc<dyn ExecutionPlan>) -> String {
     let batches = collect(plan, lake.ctx.task_ctx()).await.unwrap();
     pretty_format_batches(&batches).unwrap().to_string()
 }
 
-fn encode(
+pub(super) fn encode(
     plan: &Arc<dyn ExecutionPlan>,
     codec: &dyn PhysicalExtensionCodec,
 ) -> Result<PhysicalPlanNode, String> {
@@ -52,7 +52,7 @@ fn encode(
 #[tokio::test]
 async fn scans_keep_their_deletes_on_the_way() {
     let lake = golden().await;
-    let codec = lake.lake.iceberg_codec();
+    let codec = lake.lake.scan_codec();
     for table in ["spark_upgraded", "spark_pos_partition", "java_equality", "spark_imported"] {
         let plan =
             plan_of(&lake, &format!("SELECT * FROM db.{table} WHERE 1 < 2 ORDER BY id")).await;
@@ -65,7 +65,7 @@ async fn scans_keep_their_deletes_on_the_way() {
     }
 }
 
-fn leaf(plan: &Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+pub(super) fn leaf(plan: &Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
     match plan.children().first() {
         Some(child) => leaf(child),
         None => Arc::clone(plan),
@@ -78,7 +78,7 @@ async fn a_scan_that_would_lose_its_deletes_is_not_written() {
     let plan = plan_of(&lake, "SELECT * FROM db.spark_upgraded").await;
     let error = encode(&plan, &DefaultPhysicalExtensionCodec {}).unwrap_err();
     assert!(error.contains("Unsupported plan"), "{error}");
-    let codec = lake.lake.iceberg_codec();
+    let codec = lake.lake.scan_codec();
     let scan = leaf(&plan);
     let config = scan.downcast_ref::<DataSourceExec>().unwrap().data_source();
     let mut bare = config.downcast_ref::<FileScanConfig>().unwrap().clone();
@@ -99,7 +99,7 @@ async fn a_scan_that_would_lose_its_deletes_is_not_written() {
 #[tokio::test]
 async fn what_arrives_incomplete_is_not_read() {
     let lake = golden().await;
-    let codec = lake.lake.iceberg_codec();
+    let codec = lake.lake.scan_codec();
     let scan = leaf(&plan_of(&lake, "SELECT * FROM db.spark_upgraded").await);
     let mut bytes = vec![];
     let converter = DefaultPhysicalProtoConverter {};

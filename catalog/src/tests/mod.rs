@@ -1,6 +1,7 @@
 //! Lakes on disk, written by code, read through SQL.
 
 mod changes;
+mod delta;
 mod discovery;
 mod iceberg;
 mod locations;
