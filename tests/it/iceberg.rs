@@ -3,76 +3,28 @@
 //! `tests/iceberg/tables` holds the tables, `tests/iceberg/expected` a query for each and the rows that the writing engine
 //! answers. They are served from another folder than they were written in, so each is also a table that was moved.
 
-use crate::harness::{Cluster, Pg, Server, copy_folder, source_root};
+use crate::golden;
+use crate::harness::{Cluster, Pg, Server, copy_folder};
 use crate::lake::Lake;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Makes a lake with the golden tables in the schema `db`.
 fn golden_lake() -> Lake {
-    let lake = Lake::empty();
-    copy_folder(&source_root().join("tests/iceberg/tables"), &lake.path().join("db"));
-    lake
-}
-
-/// Returns name, query and rows of every golden table.
-fn expectations() -> Vec<(String, String, Vec<String>)> {
-    let folder = source_root().join("tests/iceberg/expected");
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    let expectation = |file: &PathBuf| {
-        let text = fs::read_to_string(file).unwrap();
-        let mut lines = text.lines().map(str::to_owned);
-        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
-        (name, lines.next().unwrap(), lines.collect())
-    };
-    files.iter().map(expectation).collect()
-}
-
-fn rows(connection: &mut Pg, sql: &str) -> Vec<String> {
-    match connection.query(sql) {
-        Ok(answer) => {
-            let cell = |cell: Option<String>| cell.unwrap_or_else(|| "NULL".to_owned());
-            let row = |row: Vec<Option<String>>| row.into_iter().map(cell).collect::<Vec<_>>();
-            answer.rows.into_iter().map(|cells| row(cells).join("\t")).collect()
-        }
-        Err(error) => vec![format!("{}: {}", error.code, error.message)],
-    }
-}
-
-/// Compares every golden table; names all that differ.
-fn check_golden_tables(connection: &mut Pg) {
-    let mut wrong = String::new();
-    let all = expectations();
-    assert!(all.len() > 5, "only {} golden tables", all.len());
-    for (name, sql, expected) in all {
-        let found = rows(connection, &sql);
-        if found != expected {
-            let differs = found.iter().zip(&expected).find(|(found, expected)| found != expected);
-            let (n_found, n_expected) = (found.len(), expected.len());
-            wrong += &format!("{name}: {n_found} rows for {n_expected}; first: {differs:?}\n");
-        }
-        let n_rows = rows(connection, &format!("SELECT count(*) FROM db.{name}"));
-        if n_rows != [expected.len().to_string()] {
-            wrong += &format!("{name}: count(*) is {n_rows:?} instead of {}\n", expected.len());
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong}");
+    golden::golden_lake("iceberg")
 }
 
 #[test]
 fn tables_of_other_engines_give_their_rows_standalone() {
     let lake = golden_lake();
     let server = Server::standalone(&lake);
-    check_golden_tables(&mut server.connect());
+    golden::check_golden_tables("iceberg", &mut server.connect());
 }
 
 #[test]
 fn tables_of_other_engines_give_their_rows_on_a_coordinator_with_three_workers() {
     let lake = golden_lake();
     let cluster = Cluster::start(&lake, 3);
-    check_golden_tables(&mut cluster.connect_distributed());
+    golden::check_golden_tables("iceberg", &mut cluster.connect_distributed());
 }
 
 #[test]
@@ -80,22 +32,8 @@ fn filters_leave_out_files_and_rows_stay_the_same() {
     let lake = golden_lake();
     let server = Server::standalone(&lake);
     let mut connection = server.connect();
-    let mut check = |table: &str, filter: &str| {
-        let pruned = rows(
-            &mut connection,
-            &format!("SELECT * FROM db.{table} WHERE {filter} ORDER BY 1, 2"),
-        );
-        // The filter in a form that no metadata can judge.
-        let all = format!(
-            "SELECT * FROM db.{table} WHERE CASE WHEN {filter} THEN random() >= 0 ELSE false END ORDER BY 1, 2"
-        );
-        assert_eq!(pruned, rows(&mut connection, &all), "{table}: {filter}");
-        assert!(!pruned.is_empty(), "{table}: {filter}: no rows");
-        let plan =
-            rows(&mut connection, &format!("EXPLAIN SELECT * FROM db.{table} WHERE {filter}"));
-        let note = plan.iter().find(|line| line.starts_with("Scan: ")).cloned();
-        note.unwrap_or_else(|| panic!("no line on the scan in\n{}", plan.join("\n")))
-    };
+    let mut check =
+        |table: &str, filter: &str| golden::check_pruning(&mut connection, table, filter);
     for (table, filter) in [
         ("spark_v1", "ts >= '2024-02-10' AND ts < '2024-02-20'"),
         ("spark_v1", "id = 17"),
@@ -134,13 +72,8 @@ fn filters_leave_out_files_and_rows_stay_the_same() {
 #[test]
 fn damaged_tables_are_errors() {
     let lake = golden_lake();
-    let table = |name: &str| lake.path().join("db").join(name);
     let damage = |name: &str, like: &str, what: &str, harm: &dyn Fn(&Path)| {
-        copy_folder(&table(like), &table(name));
-        let mut found = files_under(&table(name));
-        found.retain(|file| file.display().to_string().contains(what));
-        assert!(!found.is_empty(), "no {what} in {name}");
-        found.iter().for_each(|file| harm(file));
+        golden::damage(&lake, name, like, what, harm);
     };
     let remove = |file: &Path| fs::remove_file(file).unwrap();
     let cut = |file: &Path| {
@@ -177,46 +110,25 @@ fn damaged_tables_are_errors() {
     damage("later", "spark_v1", ".metadata.json", &later);
     let variant = edit("\"type\":\"long\"", "\"type\":\"variant\"");
     damage("variant", "spark_v3", ".metadata.json", &variant);
-    let check = |connection: &mut Pg| {
-        let mut wrong = String::new();
-        for (name, code) in [
-            ("no_list", "58030"),
-            ("cut_list", "XX001"),
-            ("no_manifest", "58030"),
-            ("cut_manifest", "XX001"),
-            ("no_delete", "58030"),
-            ("cut_delete", "XX001"),
-            ("no_vector", "58030"),
-            ("wrong_vector", "XX001"),
-            ("cut_vector", "XX001"),
-            ("no_data", "58030"),
-            ("cut_data", "XX001"),
-            ("no_json", "XX001"),
-            ("outside", "42501"),
-            ("later", "0A000"),
-            ("variant", "0A000"),
-        ] {
-            match connection.query(&format!("SELECT * FROM db.{name}")) {
-                Ok(answer) => wrong += &format!("{name}: {} rows\n", answer.rows.len()),
-                Err(error) if error.code != code => wrong += &format!("{name}: {error}\n"),
-                Err(_) => {}
-            }
-        }
-        assert!(wrong.is_empty(), "{wrong}");
-    };
-    check(&mut Server::standalone(&lake).connect());
-    check(&mut Cluster::start(&lake, 2).connect_distributed());
-}
-
-fn files_under(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        match entry.file_type().unwrap().is_dir() {
-            true => found.extend(files_under(&entry.path())),
-            false => found.push(entry.path()),
-        }
-    }
-    found
+    let expected = [
+        ("no_list", "58030"),
+        ("cut_list", "XX001"),
+        ("no_manifest", "58030"),
+        ("cut_manifest", "XX001"),
+        ("no_delete", "58030"),
+        ("cut_delete", "XX001"),
+        ("no_vector", "58030"),
+        ("wrong_vector", "XX001"),
+        ("cut_vector", "XX001"),
+        ("no_data", "58030"),
+        ("cut_data", "XX001"),
+        ("no_json", "XX001"),
+        ("outside", "42501"),
+        ("later", "0A000"),
+        ("variant", "0A000"),
+    ];
+    golden::check_errors(&mut Server::standalone(&lake).connect(), &expected);
+    golden::check_errors(&mut Cluster::start(&lake, 2).connect_distributed(), &expected);
 }
 
 #[test]

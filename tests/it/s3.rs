@@ -1,5 +1,6 @@
 //! A lake on an S3-compatible store: a real server, reached with credentials from the environment.
 
+use crate::golden;
 use crate::harness::{Cluster, Process, Python, SeaweedFs, Server, ServerOptions, wait_until};
 use crate::lake::Lake;
 use std::time::Duration;
@@ -8,9 +9,13 @@ const LAKE_URL: &str = "s3://lake/warehouse";
 
 /// Starts the store and puts the standard lake into it; `None` where it cannot be installed.
 fn store_with_lake() -> Option<(SeaweedFs, ServerOptions)> {
+    store_with(&Lake::standard())
+}
+
+/// Starts the store and puts a lake into it.
+fn store_with(lake: &Lake) -> Option<(SeaweedFs, ServerOptions)> {
     let python = Python::find()?;
     let store = SeaweedFs::start()?;
-    let lake = Lake::standard();
     let upload = "pyarrow.fs.copy_files(sys.argv[1], sys.argv[2], destination_filesystem=s3)";
     let source = lake.path().display().to_string();
     let output = store.python(&python, upload, &[&source, LAKE_URL.trim_start_matches("s3://")]);
@@ -128,6 +133,18 @@ fn cluster_reads_a_lake_on_s3_with_credentials_from_the_environment() {
     assert_eq!(connection.rows(sql), distributed);
     let sum = connection.scalar("SELECT sum(n) FROM numbers");
     assert_eq!(sum, "50005000");
+}
+
+#[test]
+fn delta_tables_on_s3_are_read() {
+    let Some((_store, options)) = store_with(&golden::golden_lake("delta")) else { return };
+    let cluster = Cluster::start_with(&Lake::empty(), 2, &options);
+    golden::check_golden_tables("delta", &mut cluster.connect_distributed());
+    let mut connection = cluster.connect_distributed();
+    assert_eq!(connection.scalar("SELECT count(*) FROM db.py_evolved"), "96");
+    let known = "SELECT hits > 0 AND misses > 0 FROM system.caches WHERE name = 'delta_files'";
+    assert_eq!(connection.scalar(known), "t");
+    assert_eq!(connection.scalar("SELECT count(*) FROM db.\"py_evolved@1\""), "100");
 }
 
 #[test]
