@@ -1,21 +1,20 @@
 //! Threads that plan statements, each with a large stack.
 //!
 //! Planning recurses along the statement, so a deep one would overflow the stack of an ordinary thread and end the
-//! process. Called by `Session`. A slow plan also holds none of the threads that serve connections.
+//! process. Called by `Session`. A slow plan also holds none of the threads that serve connections, and a plan that waits,
+//! for an object store or for a catalog service that says nothing, holds none of these.
 
 use crate::error::{Error, Result};
-use futures::FutureExt;
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use std::future::{Future, poll_fn};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
 
-type Job = Box<dyn FnOnce(&Handle) + Send>;
-
-/// A fixed number of planning threads with one queue.
+/// A fixed number of planning threads.
 pub struct PlanningPool {
-    jobs: mpsc::Sender<Job>,
+    /// There until the pool is dropped.
+    threads: Option<Runtime>,
+    /// Where what planning starts belongs: connections, timers, tasks.
+    home: Handle,
 }
 
 impl PlanningPool {
@@ -24,61 +23,59 @@ impl PlanningPool {
     /// # Errors
     /// When the system refuses a thread.
     pub fn start(n_threads: usize, stack_bytes: usize, runtime: &Handle) -> Result<Self> {
-        let (jobs, queue) = mpsc::channel::<Job>();
-        let queue = Arc::new(Mutex::new(queue));
-        for i in 0..n_threads.max(1) {
-            let (queue, runtime) = (Arc::clone(&queue), runtime.clone());
-            std::thread::Builder::new()
-                .name(format!("plan-{i}"))
-                .stack_size(stack_bytes)
-                .spawn(move || work(&queue, &runtime))
-                .map_err(|source| Error::Io {
-                    action: "cannot start a planning thread".to_string(),
-                    source,
-                })?;
-        }
-        Ok(Self { jobs })
+        let threads = Builder::new_multi_thread()
+            .worker_threads(n_threads.max(1))
+            .thread_stack_size(stack_bytes)
+            .thread_name("plan")
+            .build()
+            .map_err(|source| Error::Io {
+                action: "cannot start the planning threads".to_string(),
+                source,
+            })?;
+        Ok(Self { threads: Some(threads), home: runtime.clone() })
     }
 
-    /// Runs a future on a planning thread and returns what it gives. A panic inside becomes an internal error.
+    /// Runs a future on the planning threads and returns what it gives. A panic inside becomes an internal error.
     ///
     /// When the caller goes away the future is dropped at its next await point.
     pub async fn run<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let (mut sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |runtime| {
-            let outcome = runtime.block_on(async {
-                tokio::select! {
-                    () = sender.closed() => None,
-                    outcome = AssertUnwindSafe(future).catch_unwind() => Some(outcome),
-                }
-            });
-            if let Some(outcome) = outcome {
-                // The caller may have gone away meanwhile; then nobody needs the plan.
-                let _ = sender.send(outcome);
-            }
-        });
-        if self.jobs.send(job).is_err() {
+        let Some(threads) = &self.threads else {
             return Err(Error::Internal { message: "the planning threads have ended".to_string() });
-        }
-        match receiver.await {
-            Ok(Ok(result)) => result,
-            Ok(Err(panic)) => Err(Error::from_panic("planning", panic.as_ref())),
+        };
+        let (home, mut future) = (self.home.clone(), Box::pin(future));
+        let at_home = poll_fn(move |context| {
+            let _entered = home.enter();
+            future.as_mut().poll(context)
+        });
+        let mut task = AbortOnDrop(threads.spawn(at_home));
+        match (&mut task.0).await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => {
+                Err(Error::from_panic("planning", error.into_panic().as_ref()))
+            }
             Err(_) => Err(Error::Internal { message: "a planning thread has ended".to_string() }),
         }
     }
 }
 
-fn work(queue: &Mutex<mpsc::Receiver<Job>>, runtime: &Handle) {
-    loop {
-        // The lock is held while waiting: one thread waits on the queue, the others for the lock.
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        match job {
-            Ok(job) => job(runtime),
-            Err(_) => return,
+impl Drop for PlanningPool {
+    fn drop(&mut self) {
+        // Waiting for the threads is not allowed where other futures run.
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
         }
+    }
+}
+
+/// A task that ends when nobody waits for it any more.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -92,6 +89,18 @@ mod tests {
         let failed = pool.run(async { panic!("boom") as Result<()> }).await;
         assert!(failed.unwrap_err().to_string().contains("boom"));
         assert_eq!(pool.run(async { Ok(42) }).await.unwrap(), 42);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn plans_that_wait_hold_no_thread() {
+        let pool = PlanningPool::start(1, 1 << 20, &Handle::current()).unwrap();
+        let silent = pool.run(std::future::pending::<Result<()>>());
+        let plan = pool.run(async { Ok(42) });
+        tokio::select! {
+            biased;
+            _ = silent => panic!("nothing comes from there"),
+            planned = plan => assert_eq!(planned.unwrap(), 42),
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]
