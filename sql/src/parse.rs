@@ -4,8 +4,10 @@
 //! then (on a large stack) expression depth and node count, because a flat chain such as `1+1+…` parses without
 //! recursion into a tree thousands deep and would overflow the stack of whoever walks it next.
 
+mod catalogs;
 mod postgres;
 
+pub use catalogs::catalog_options;
 pub use postgres::{CopyOut, CopyValue, is_move};
 
 use crate::error::Error;
@@ -177,6 +179,14 @@ fn parse_one(
         "abort" => {
             let abort = postgres::abort(&mut parser.parser).map_err(failed)?;
             Some(Ast::Statement(Box::new(abort)))
+        }
+        "create" => {
+            let create = catalogs::create(&mut parser.parser).map_err(failed)?;
+            create.map(|create| Ast::Statement(Box::new(create)))
+        }
+        "drop" => {
+            let drop = catalogs::drop(&mut parser.parser).map_err(failed)?;
+            drop.map(|drop| Ast::Statement(Box::new(drop)))
         }
         _ => None,
     };
