@@ -4,11 +4,13 @@
 //! The doc comment of a field is its text in `docs/config.md` (see [`mod@reference`]): `section!` keeps both
 //! from one source. Layers, later ones win: defaults, `saltlake.toml`, `SALTLAKE_…` variables, flags.
 
+pub mod catalogs;
 pub mod load;
 pub mod machine;
 pub mod reference;
 pub mod values;
 
+pub use catalogs::Catalogs;
 pub use load::{Loaded, Overrides, load};
 pub use values::{ByteSize, Duration, ListenAddress, Secret, SessionSettings};
 
@@ -68,6 +70,10 @@ section! {
         pub process: Process = Process::default(),
         /// Logs.
         pub telemetry: Telemetry = Telemetry::default(),
+        /// Iceberg catalogs beside the lake, a section for each: `[catalogs.ice]` with `type` (`iceberg-sql` or
+        /// `iceberg-rest`), `uri`, `warehouse` and what else the type takes, serves the catalog `ice`; see
+        /// [catalogs.md](catalogs.md). Each key has a variable of its own, such as `SALTLAKE_CATALOGS__ICE__TOKEN`.
+        pub catalogs: Catalogs = Catalogs::default(),
         /// Start values of session settings, by name: `[session] skew_ratio = 4` gives every new session what
         /// `SET saltlake.skew_ratio = 4` would.
         pub session: SessionSettings = SessionSettings::default(),

@@ -42,7 +42,8 @@ pub fn runtime(
     Ok(Arc::new(runtime))
 }
 
-fn store_options(storage: &Storage) -> StoreOptions {
+/// Returns how object stores are reached, in the catalog's words.
+pub fn store_options(storage: &Storage) -> StoreOptions {
     let s3 = &storage.s3;
     let given = |text: &str| (!text.is_empty()).then(|| text.to_string());
     StoreOptions {

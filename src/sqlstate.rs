@@ -63,6 +63,8 @@ pub const UNDEFINED_TABLE: &str = "42P01";
 pub const INVALID_COLUMN_REFERENCE: &str = "42P10";
 /// Unknown parameter such as `$3`.
 pub const UNDEFINED_PARAMETER: &str = "42P02";
+/// The catalog exists already.
+pub const DUPLICATE_DATABASE: &str = "42P04";
 /// The schema exists already.
 pub const DUPLICATE_SCHEMA: &str = "42P06";
 /// The table or view exists already.

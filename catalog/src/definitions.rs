@@ -1,4 +1,4 @@
-//! What was defined by statement: schemas, external tables, views. Kept in the lake itself, so that it survives restarts.
+//! What was defined by statement: schemas, external tables, views, catalogs. Kept in the lake itself, so that it survives restarts.
 //!
 //! The whole catalog is one JSON document, `_saltlake/catalog/00000000000000000042.json`, numbered by version. A change
 //! reads the latest version, writes the next one with "create, fail if it exists", and starts over when another writer
@@ -8,6 +8,7 @@
 use crate::discovery::PUBLIC;
 use crate::error::{Error, Result};
 use crate::format::{FileKind, normalize_options};
+use crate::services::definition::CatalogDefinition;
 use arrow::datatypes::Field;
 use datafusion::logical_expr::CreateExternalTable;
 use futures::TryStreamExt;
@@ -137,6 +138,8 @@ pub(crate) struct Definitions {
     pub(crate) tables: Vec<ExternalTable>,
     #[serde(default)]
     pub(crate) views: Vec<View>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) catalogs: Vec<CatalogDefinition>,
 }
 
 impl Definitions {
@@ -146,6 +149,10 @@ impl Definitions {
 
     pub(crate) fn view(&self, schema: &str, name: &str) -> Option<&View> {
         self.views.iter().find(|view| view.schema == schema && view.name == name)
+    }
+
+    pub(crate) fn catalog(&self, name: &str) -> Option<&CatalogDefinition> {
+        self.catalogs.iter().find(|catalog| catalog.name == name)
     }
 
     pub(crate) fn remove(&mut self, schema: &str, name: &str) {

@@ -33,10 +33,38 @@ pub enum Error {
         /// Relations whose names look alike, best first.
         similar: Vec<String>,
     },
+    /// No catalog of that name.
+    #[error("database \"{name}\" does not exist")]
+    CatalogNotFound {
+        /// The name as asked for.
+        name: String,
+        /// Catalogs whose names look alike, best first.
+        similar: Vec<String>,
+    },
+    /// A catalog service gave no answer, or not the one it should.
+    #[error("catalog \"{catalog}\" failed at {endpoint}: {message}")]
+    ServiceFailed {
+        /// The catalog.
+        catalog: String,
+        /// The URL or file that was asked.
+        endpoint: String,
+        /// What happened.
+        message: String,
+    },
+    /// A catalog service does not let us in, or not do that.
+    #[error("catalog \"{catalog}\" refused us at {endpoint}: {message}")]
+    ServiceRefused {
+        /// The catalog.
+        catalog: String,
+        /// The URL that was asked.
+        endpoint: String,
+        /// What it answered.
+        message: String,
+    },
     /// The name is taken.
     #[error("{kind} \"{name}\" already exists")]
     AlreadyExists {
-        /// "schema", "table" or "view".
+        /// "schema", "table", "view" or "catalog".
         kind: &'static str,
         /// The taken name.
         name: String,

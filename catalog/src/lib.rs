@@ -7,6 +7,7 @@
 //! registry ─> lake ─┬─> definitions   what statements defined, in LAKE/_saltlake
 //!                   ├─> discovery     what folders and files are there now
 //!                   ├─> view          asks the SQL planner, through a trait
+//!                   ├─> services      catalogs beside the lake that name Iceberg tables
 //!                   ├─> iceberg       tables with metadata: snapshots, manifests, deletes
 //!                   ├─> delta         tables with a log: commits, checkpoints, deletion vectors
 //!                   └─> table ─┬─> listing   files of one table, now
@@ -22,6 +23,7 @@ pub mod error;
 pub mod store;
 
 mod cache;
+mod database;
 mod definitions;
 mod delta;
 mod discovery;
@@ -36,6 +38,7 @@ mod pruning;
 mod registry;
 mod scan_log;
 mod schema;
+mod services;
 mod similar;
 mod table;
 mod view;
@@ -44,12 +47,14 @@ mod view;
 mod tests;
 
 pub use cache::CacheUsage;
+pub use database::Database;
 pub use definitions::{Column, ExternalTable, View};
 pub use error::{Error, Result};
 pub use format::FileKind;
 pub use iceberg::ScanCodec;
-pub use lake::{Lake, LakeOptions, Names, Relation, RelationKind};
+pub use lake::{Catalog, Lake, LakeOptions, Names, Relation, RelationKind};
 pub use pin::one_snapshot;
 pub use scan_log::{ScanLog, TableScan};
+pub use services::definition::{CatalogDefinition, CatalogKind, is_secret_option};
 pub use table::LakeTable;
 pub use view::ViewPlanner;

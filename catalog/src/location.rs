@@ -40,6 +40,24 @@ impl Locations {
         Ok(Self { root: root_url, allowed })
     }
 
+    /// Returns these roots and one more.
+    ///
+    /// # Errors
+    /// When it is no path and no `file://` or `s3://` URL.
+    pub(crate) fn with_root(&self, root: &str) -> Result<Self> {
+        let mut allowed = self.allowed.clone();
+        allowed.push(folder(resolve(root, Path::new("/"))?));
+        Ok(Self { root: self.root.clone(), allowed })
+    }
+
+    /// Returns one root alone.
+    ///
+    /// # Errors
+    /// As [`Locations::with_root`].
+    pub(crate) fn only(&self, root: &str) -> Result<Self> {
+        Ok(Self { root: folder(resolve(root, Path::new("/"))?), allowed: vec![] })
+    }
+
     /// Returns the lake's root, ending in a slash.
     pub fn root(&self) -> &Url {
         &self.root
@@ -92,7 +110,7 @@ pub(crate) fn store_path(url: &Url) -> Result<StorePath> {
 }
 
 /// Returns whether `url` is `root` or lies under it, segment by segment, after decoding.
-fn contains(root: &Url, url: &Url) -> bool {
+pub(crate) fn contains(root: &Url, url: &Url) -> bool {
     if root.scheme() != url.scheme() || root.authority() != url.authority() {
         return false;
     }

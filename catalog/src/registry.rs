@@ -74,16 +74,17 @@ impl SchemaProvider for LakeSchema {
     }
 }
 
-fn or_empty<T>(listed: Result<Vec<T>, Error>) -> Vec<T> {
+/// Returns what was listed; DataFusion has no way to hear that nothing was.
+pub(crate) fn or_empty<T>(listed: Result<Vec<T>, Error>) -> Vec<T> {
     listed.unwrap_or_else(|error| {
-        tracing::warn!(%error, "lake not listed");
+        tracing::warn!(%error, "catalog not listed");
         vec![]
     })
 }
 
 /// Waits for a future on this thread, which may belong to a runtime or not. `home` is the lake's runtime. On a runtime of
 /// one thread only local lakes can be waited for, because nobody is left to serve the network.
-fn wait<F>(home: &Handle, future: F) -> F::Output
+pub(crate) fn wait<F>(home: &Handle, future: F) -> F::Output
 where
     F: Future + Send,
     F::Output: Send,

@@ -7,9 +7,9 @@
 use dashmap::DashMap;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreRegistry;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
-use object_store::{ObjectStore, RetryConfig};
+use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -50,6 +50,16 @@ pub struct S3Options {
     pub virtual_hosted: Option<bool>,
 }
 
+impl S3Options {
+    /// Returns whether plain HTTP is allowed, here or by the environment.
+    pub(crate) fn allows_http(&self) -> bool {
+        let key = AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp);
+        let environment = || AmazonS3Builder::from_env().get_config_value(&key);
+        self.allow_http
+            .unwrap_or_else(|| environment().is_some_and(|text| text.eq_ignore_ascii_case("true")))
+    }
+}
+
 impl fmt::Debug for S3Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hidden = |secret: &Option<String>| secret.as_ref().map(|_| "***");
@@ -87,12 +97,7 @@ impl Stores {
 
     fn open_s3(&self, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
         let s3 = &self.options.s3;
-        let retry = RetryConfig {
-            max_retries: MAX_RETRIES,
-            retry_timeout: RETRY_TIMEOUT,
-            ..Default::default()
-        };
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
+        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry());
         if let Some(allow_http) = s3.allow_http {
             builder = builder.with_allow_http(allow_http);
         }
@@ -116,6 +121,11 @@ impl Stores {
         }
         Ok(Arc::new(builder.build()?))
     }
+}
+
+/// Returns how requests to object stores are sent again.
+pub(crate) fn retry() -> RetryConfig {
+    RetryConfig { max_retries: MAX_RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() }
 }
 
 fn key_of(url: &Url) -> String {

@@ -261,6 +261,12 @@ fn validate(config: &Config) -> Result<()> {
     if coordinator.planning_stack < least_stack {
         return too_small("coordinator.planning_stack", least_stack.to_string());
     }
+    if let Err(error) = config.catalogs.definitions() {
+        return Err(Error::Config {
+            message: format!("bad section in [catalogs]: {error}"),
+            hint: None,
+        });
+    }
     if config.worker.heartbeat_interval.is_zero() {
         return too_small("worker.heartbeat_interval", "1ms".to_string());
     }

@@ -4,7 +4,7 @@
 //! [`Entry`] per key. The environment layer uses the same list to know which variables exist and what type they have.
 
 use super::values::{ByteSize, Duration, ListenAddress, Secret, SessionSettings};
-use super::{Config, LogFormat};
+use super::{Catalogs, Config, LogFormat};
 use std::fmt::Write;
 
 /// What kind of value a key takes.
@@ -80,6 +80,10 @@ describe_value!(Secret, Text, "secret", |value| format!("\"{value}\""));
 describe_value!(Vec<String>, List, "list of texts", |value| format!("{value:?}"));
 describe_value!(SessionSettings, Map, "map", |value| {
     debug_assert!(value.0.is_empty(), "the default session settings are declared in saltlake-sql");
+    "{}".to_string()
+});
+describe_value!(Catalogs, Map, "map", |value| {
+    debug_assert!(value.is_empty(), "no catalog is configured by default");
     "{}".to_string()
 });
 describe_value!(LogFormat, Text, "`text` or `json`", |value| match value {

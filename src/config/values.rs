@@ -226,7 +226,7 @@ impl<'de> Deserialize<'de> for SessionSettings {
 }
 
 /// Any scalar of TOML as the text a user would write after `SET name =`.
-struct Scalar(String);
+pub(super) struct Scalar(pub(super) String);
 
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -51,6 +51,7 @@ impl Session {
                     "all" => text(&["name", "setting", "description"]),
                     name => text(&[&shown_name(name)]),
                 },
+                Sql::ShowCatalogs { .. } => text(&super::catalogs::SHOWN),
                 _ => None,
             },
             _ => None,
@@ -84,6 +85,8 @@ impl Session {
                 done("RESET")
             }
             Sql::ShowVariable { variable } => self.show(&show_name(variable)),
+            Sql::ShowCatalogs { show_options, .. } => self.show_catalogs(show_options).await,
+            Sql::CreateServer(server) => self.create_catalog(server).await,
             Sql::Call(call) => self.call(call),
             Sql::StartTransaction { .. } => done("BEGIN"),
             Sql::Commit { .. } => done("COMMIT"),
@@ -102,7 +105,8 @@ impl Session {
             Sql::CreateTable(table) => self.create_temporary_table(table, sql).await,
             Sql::CreateSchema { schema_name, if_not_exists, .. } => {
                 let SchemaName::Simple(name) = schema_name else { return not_supported(statement) };
-                self.coordinator.lake.create_schema(&last_part(name)?, *if_not_exists).await?;
+                let name = self.schema_to_change(name).await?;
+                self.coordinator.lake.create_schema(&name, *if_not_exists).await?;
                 done("CREATE SCHEMA")
             }
             Sql::Drop { object_type, if_exists, names, cascade, .. } => {
@@ -190,6 +194,7 @@ impl Session {
         let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(command)) = plan else {
             return not_supported(ast);
         };
+        self.check_changes(command.name.catalog().unwrap_or(self.database())).await?;
         let mut table = ExternalTable::try_from(command.as_ref())?;
         if command.name.schema().is_none() {
             table.schema = self.creation_schema().await?;
@@ -231,11 +236,15 @@ impl Session {
         if_exists: bool,
         cascade: bool,
     ) -> Result<Outcome> {
+        if object == ObjectType::Database {
+            return self.drop_catalogs(names, if_exists).await;
+        }
         let lake = &self.coordinator.lake;
         for name in names {
             match object {
                 ObjectType::Schema => {
-                    lake.drop_schema(&last_part(name)?, if_exists, cascade).await?;
+                    let name = self.schema_to_change(name).await?;
+                    lake.drop_schema(&name, if_exists, cascade).await?;
                 }
                 ObjectType::Table | ObjectType::View => {
                     let kind = match object {
@@ -282,17 +291,49 @@ impl Session {
         let parts = parts(name)?;
         match parts.as_slice() {
             [name] => Ok((self.creation_schema().await?, name.clone())),
-            [schema, name] => Ok((schema.clone(), name.clone())),
-            [catalog, schema, name] if *catalog == self.coordinator.lake.catalog_name() => {
+            [schema, name] => {
+                self.check_changes(self.database()).await?;
                 Ok((schema.clone(), name.clone()))
             }
-            [catalog, ..] => Err(Error::DatabaseNotFound { name: catalog.clone() }),
-            [] => not_supported("a relation without a name"),
+            [catalog, schema, name] => {
+                self.check_changes(catalog).await?;
+                Ok((schema.clone(), name.clone()))
+            }
+            _ => not_supported("a relation without a name"),
+        }
+    }
+
+    /// Returns the name of a schema to create or drop.
+    async fn schema_to_change(&self, name: &ObjectName) -> Result<String> {
+        match parts(name)?.as_slice() {
+            [schema] => {
+                self.check_changes(self.database()).await?;
+                Ok(schema.clone())
+            }
+            [catalog, schema] => {
+                self.check_changes(catalog).await?;
+                Ok(schema.clone())
+            }
+            _ => not_supported(format!("the name {name} for a schema")),
+        }
+    }
+
+    /// Refuses to change what a catalog service keeps.
+    async fn check_changes(&self, catalog: &str) -> Result<()> {
+        let lake = &self.coordinator.lake;
+        match catalog {
+            name if name == lake.catalog_name() => Ok(()),
+            name if lake.has_catalog(name).await? => {
+                let feature = format!("changing what is in catalog \"{name}\"");
+                Err(Error::NotSupported { feature })
+            }
+            name => Err(lake.catalog_not_found(name).await.into()),
         }
     }
 
     /// Returns the first schema of the search path that exists, where PostgreSQL creates things.
     async fn creation_schema(&self) -> Result<String> {
+        self.check_changes(self.database()).await?;
         let existing = self.coordinator.lake.schemas().await?;
         let path = self.search_path();
         let first = path.into_iter().find(|schema| existing.contains(schema));
@@ -300,12 +341,13 @@ impl Session {
     }
 }
 
-fn done(tag: &str) -> Result<Outcome> {
+/// Returns what a statement without rows gives.
+pub(super) fn done(tag: &str) -> Result<Outcome> {
     Ok(Outcome::Done { tag: tag.to_string() })
 }
 
 /// Refuses a statement, named by its first words.
-fn not_supported<T>(statement: impl ToString) -> Result<T> {
+pub(super) fn not_supported<T>(statement: impl ToString) -> Result<T> {
     let text = statement.to_string();
     let words: Vec<_> = text.split_whitespace().take(4).collect();
     Err(Error::NotSupported { feature: words.join(" ") })
@@ -322,13 +364,6 @@ pub(super) fn parts(name: &ObjectName) -> Result<Vec<String>> {
     match parts {
         Some(parts) => Ok(parts),
         None => not_supported(format!("the name {name}")),
-    }
-}
-
-fn last_part(name: &ObjectName) -> Result<String> {
-    match parts(name)?.pop() {
-        Some(part) => Ok(part),
-        None => not_supported("a schema without a name"),
     }
 }
 

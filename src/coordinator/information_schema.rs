@@ -4,9 +4,9 @@
 //! of them cannot be read. Here a scan lists the names, loads what its filters leave of them, several at a time, and
 //! hands both to that provider. A table that cannot be read is listed without columns, and the log says why.
 
+use super::names;
 use super::names::{OneCatalog, SessionCatalog};
 use super::wanted::Wanted;
-use super::{CATALOG, names};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::information_schema::{
@@ -148,7 +148,8 @@ impl TableProvider for Described {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let listing = self.listing(&Wanted::of(filters)).await?;
-        let catalogs = OneCatalog { name: CATALOG.to_string(), catalog: Arc::new(listing) };
+        let catalogs =
+            OneCatalog { name: self.catalog.name().to_string(), catalog: Arc::new(listing) };
         let catalogs: Arc<dyn CatalogProviderList> = Arc::new(catalogs);
         let functions = state.as_any().downcast_ref::<SessionState>();
         let functions = functions.map(|state| state.table_functions().clone()).unwrap_or_default();

@@ -4,13 +4,14 @@
 //! one client.
 //!
 //! ```text
-//! session ─┬─> command     SET, SHOW, DDL, transactions
+//! session ─┬─> command     SET, SHOW, DDL, transactions ──> catalogs
 //!          ├─> run         plan, place, execute, retry, cancel ──> planning, threads, query, membership, key_profiles
 //!          ├─> copy        COPY … TO: staged, then shown
 //!          ├─> temporary   tables and views of this session alone
 //!          └─> names       the catalog a session sees ──> system_tables, information_schema
 //! ```
 
+mod catalogs;
 mod command;
 mod copy;
 mod information_schema;
@@ -122,6 +123,8 @@ impl Coordinator {
             root: config.lake.root.clone(),
             allowed_roots: config.lake.allowed_roots.clone(),
             catalog_name: CATALOG.to_string(),
+            catalogs: config.catalogs.definitions()?,
+            stores: engine::store_options(&config.storage),
         };
         let lake = Lake::open(lake_options, Arc::clone(&runtime)).await?;
         let mut session_config =
@@ -191,7 +194,7 @@ impl Coordinator {
     /// # Errors
     /// When the database does not exist (3D000) or too many sessions are open (53300).
     pub fn open_session(self: &Arc<Self>, options: SessionOptions) -> Result<Arc<Session>> {
-        if !options.database.is_empty() && options.database != CATALOG {
+        if !options.database.is_empty() && !self.lake.has_catalog_blocking(&options.database)? {
             return Err(Error::DatabaseNotFound { name: options.database });
         }
         if self.sessions.len() >= MAX_SESSIONS {

@@ -5,13 +5,17 @@
 //! PostgreSQL does.
 
 use super::information_schema::InformationSchema;
+use super::session::Session;
 use super::temporary::Temporary;
+use crate::error::Error;
+use crate::sqlstate;
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::TableType;
+use datafusion::sql::parser::Statement as Ast;
 use parking_lot::RwLock;
-use saltlake_catalog::{Lake, RelationKind};
+use saltlake_catalog::{Database, Lake, RelationKind};
 use std::fmt;
 use std::sync::Arc;
 
@@ -47,7 +51,8 @@ pub(super) struct Listed {
 /// The catalog of one session.
 #[derive(Clone)]
 pub(super) struct SessionCatalog {
-    lake: Arc<Lake>,
+    /// The lake, or the catalog service that the client connected to.
+    database: Database,
     tables: Arc<dyn CatalogProvider>,
     extra: Vec<(String, Arc<dyn SchemaProvider>)>,
     temporary: Arc<Temporary>,
@@ -55,15 +60,20 @@ pub(super) struct SessionCatalog {
 }
 
 impl SessionCatalog {
-    /// Returns the lake's catalog with more schemas; `path` is read at each look-up.
+    /// Returns a database with more schemas; `path` is read at each look-up.
     pub(super) fn new(
-        lake: Arc<Lake>,
+        database: Database,
         extra: Vec<(String, Arc<dyn SchemaProvider>)>,
         temporary: Arc<Temporary>,
         path: Arc<RwLock<Vec<String>>>,
     ) -> Self {
-        let tables = lake.catalog_provider();
-        Self { lake, tables, extra, temporary, path }
+        let tables = database.provider();
+        Self { database, tables, extra, temporary, path }
+    }
+
+    /// Returns the name of the database.
+    pub(super) fn name(&self) -> &str {
+        self.database.catalog_name()
     }
 
     /// Returns a schema by its own name, whatever the search path.
@@ -80,15 +90,15 @@ impl SessionCatalog {
     /// Lists all relations without reading the columns of any.
     ///
     /// # Errors
-    /// When the lake cannot be listed.
+    /// When the database cannot be listed.
     pub(super) async fn list(&self) -> Result<Names> {
-        let lake = self.lake.names().await?;
-        let of_lake = lake.relations.iter().map(|relation| Listed {
+        let listed = self.database.names().await?;
+        let of_database = listed.relations.iter().map(|relation| Listed {
             schema: relation.schema.clone(),
             name: relation.name.clone(),
             kind: kind_of(relation.kind, TableType::Base),
         });
-        let mut names = Names { schemas: lake.schemas.clone(), relations: of_lake.collect() };
+        let mut names = Names { schemas: listed.schemas.clone(), relations: of_database.collect() };
         for (schema, provider) in &self.extra {
             names.schemas.push(schema.clone());
             for name in provider.table_names() {
@@ -203,7 +213,42 @@ fn is_missing(error: &DataFusionError) -> bool {
     )
 }
 
-/// A list with the one catalog of a session.
+/// The catalogs that a session's statements may name.
+///
+/// Only its own is listed, as PostgreSQL lists one database for a connection: `information_schema` shows that one. Any
+/// other can be named; whether it exists is found, and reported, with the table.
+#[derive(Debug)]
+pub(super) struct Catalogs {
+    pub name: String,
+    pub catalog: Arc<dyn CatalogProvider>,
+    pub lake: Arc<Lake>,
+}
+
+impl CatalogProviderList for Catalogs {
+    fn register_catalog(
+        &self,
+        _: String,
+        _: Arc<dyn CatalogProvider>,
+    ) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![self.name.clone()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        if name == self.name {
+            return Some(Arc::clone(&self.catalog));
+        }
+        // Another one has no search path and none of this session's tables.
+        let database = Database::new(Arc::clone(&self.lake), name);
+        let temporary = Arc::new(Temporary::new(Arc::clone(&self.lake)));
+        Some(Arc::new(SessionCatalog::new(database, vec![], temporary, Arc::default())))
+    }
+}
+
+/// A list with one catalog.
 #[derive(Debug)]
 pub(super) struct OneCatalog {
     pub name: String,
@@ -225,5 +270,48 @@ impl CatalogProviderList for OneCatalog {
 
     fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
         (name == self.name).then(|| Arc::clone(&self.catalog))
+    }
+}
+
+impl Session {
+    /// Adds the names of tables, or of catalogs, that look like the one that does not exist.
+    pub(super) async fn with_similar(&self, error: Error, ast: &Ast) -> Error {
+        let code = error.report().sqlstate;
+        if ![sqlstate::UNDEFINED_TABLE, sqlstate::INVALID_CATALOG_NAME].contains(&code) {
+            return error;
+        }
+        let state = self.state();
+        let lake = &self.coordinator.lake;
+        for reference in state.resolve_table_references(ast).unwrap_or_default() {
+            let catalog = reference.catalog().unwrap_or(self.database());
+            if catalog != lake.catalog_name() {
+                // A catalog service names what looks alike itself.
+                match lake.has_catalog(catalog).await {
+                    Ok(false) => {
+                        let similar = lake.similar_catalogs(catalog).await;
+                        return Error::Similar { similar, source: Box::new(error) };
+                    }
+                    // The planner's words are the same for a catalog and for a table of one that are not there.
+                    Ok(true) if code == sqlstate::INVALID_CATALOG_NAME => {
+                        return saltlake_catalog::Error::TableNotFound {
+                            schema: format!(
+                                "{catalog}.{}",
+                                reference.schema().unwrap_or(PATH_SCHEMA)
+                            ),
+                            name: reference.table().to_string(),
+                            similar: vec![],
+                        }
+                        .into();
+                    }
+                    _ => continue,
+                }
+            }
+            let schema = reference.schema().unwrap_or(PATH_SCHEMA);
+            if let Ok(None) = lake.relation_kind(schema, reference.table()).await {
+                let similar = lake.similar_tables(schema, reference.table()).await;
+                return Error::Similar { similar, source: Box::new(error) };
+            }
+        }
+        error
     }
 }

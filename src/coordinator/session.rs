@@ -3,7 +3,7 @@
 //! Every frontend opens one [`Session`] a client and runs statements through it. The branches are here, the work is in
 //! [`super::command`], [`super::run`] and [`super::copy`].
 
-use super::names::{OneCatalog, SessionCatalog};
+use super::names::{Catalogs, SessionCatalog};
 use super::query::QueryInfo;
 use super::settings::{Settings, Shown};
 use super::system_tables::SystemSchema;
@@ -20,6 +20,7 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Ast;
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
+use saltlake_catalog::Database;
 use saltlake_sql::names::{self, OutputNames};
 use saltlake_sql::parse::Statement;
 use std::net::SocketAddr;
@@ -170,13 +171,12 @@ impl Session {
         let mut extra = options.extra_schemas.clone();
         extra.push(("system".to_string(), Arc::new(system)));
         let temporary = Arc::new(Temporary::new(Arc::clone(&coordinator.lake)));
-        let catalog = SessionCatalog::new(
-            Arc::clone(&coordinator.lake),
-            extra,
-            Arc::clone(&temporary),
-            Arc::clone(&path),
-        );
-        let catalogs = OneCatalog { name: CATALOG.to_string(), catalog: Arc::new(catalog) };
+        let lake = Arc::clone(&coordinator.lake);
+        let database = Database::new(Arc::clone(&lake), database_of(&options));
+        let name = database.catalog_name().to_string();
+        let catalog =
+            SessionCatalog::new(database, extra, Arc::clone(&temporary), Arc::clone(&path));
+        let catalogs = Catalogs { name: name.clone(), catalog: Arc::new(catalog), lake };
         let mut state = SessionStateBuilder::new_from_existing(coordinator.base.clone())
             .with_catalog_list(Arc::new(catalogs))
             .build();
@@ -188,6 +188,7 @@ impl Session {
         }
         let mut settings = Settings::default();
         let engine = state.config_mut().options_mut();
+        engine.catalog.default_catalog = name;
         for (name, value) in &coordinator.start_settings {
             settings.set_start(engine, name, value)?;
         }
@@ -221,6 +222,11 @@ impl Session {
     /// Returns the number PostgreSQL clients know as the backend's process id; unique among open sessions.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Returns the catalog that the client connected to: the lake, or a service.
+    pub fn database(&self) -> &str {
+        database_of(&self.options)
     }
 
     /// Returns the secret a cancel request must bring.
@@ -368,23 +374,6 @@ impl Session {
             Some(statement) => run::statement_to_plan(self.state(), statement.ast).await,
             None => Err(Error::Internal { message: "a view without a query".to_string() }),
         }
-    }
-
-    /// Adds the names of tables that look like the one that does not exist.
-    async fn with_similar(&self, error: Error, ast: &Ast) -> Error {
-        if error.report().sqlstate != crate::sqlstate::UNDEFINED_TABLE {
-            return error;
-        }
-        let state = self.state();
-        for reference in state.resolve_table_references(ast).unwrap_or_default() {
-            let schema = reference.schema().unwrap_or(super::names::PATH_SCHEMA);
-            let lake = &self.coordinator.lake;
-            if let Ok(None) = lake.relation_kind(schema, reference.table()).await {
-                let similar = lake.similar_tables(schema, reference.table()).await;
-                return Error::Similar { similar, source: Box::new(error) };
-            }
-        }
-        error
     }
 
     /// Plans a statement whose columns may have the names PostgreSQL lets them have: the same one twice, say.
@@ -573,6 +562,10 @@ impl Drop for Session {
         self.cancel();
         self.coordinator.forget_session(self.pid);
     }
+}
+
+fn database_of(options: &SessionOptions) -> &str {
+    if options.database.is_empty() { CATALOG } else { &options.database }
 }
 
 /// Returns the columns a client sees. All may be NULL: the planner's word is not kept by every operator, and clients

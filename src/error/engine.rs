@@ -136,10 +136,19 @@ fn catalog(error: &CatalogError, trail: &mut Trail) -> Report {
                 "public" => name.clone(),
                 _ => format!("{schema}.{name}"),
             };
-            let report = messages::relation_not_found(&trail.table.clone().unwrap_or_else(full));
+            let name = trail.table.clone().unwrap_or_else(full);
+            let message = format!("relation \"{name}\" does not exist");
+            let report = Report::new(sqlstate::UNDEFINED_TABLE, message);
             return report.with_hint(did_you_mean(similar.first()));
         }
+        CatalogError::CatalogNotFound { similar, .. } => {
+            let report = Report::new(sqlstate::INVALID_CATALOG_NAME, error.to_string());
+            return report.with_hint(did_you_mean(similar.first()));
+        }
+        CatalogError::ServiceFailed { .. } => sqlstate::IO_ERROR,
+        CatalogError::ServiceRefused { .. } => sqlstate::INSUFFICIENT_PRIVILEGE,
         CatalogError::AlreadyExists { kind: "schema", .. } => sqlstate::DUPLICATE_SCHEMA,
+        CatalogError::AlreadyExists { kind: "catalog", .. } => sqlstate::DUPLICATE_DATABASE,
         CatalogError::AlreadyExists { .. } => sqlstate::DUPLICATE_TABLE,
         CatalogError::NotEmpty { .. } => sqlstate::DEPENDENT_OBJECTS_STILL_EXIST,
         CatalogError::NotDroppable { .. } => sqlstate::READ_ONLY,

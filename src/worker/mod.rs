@@ -74,7 +74,9 @@ pub async fn run(
     })?;
     let stop = CancellationToken::new();
     let connect_timeout = *config.coordinator.worker_connect_timeout;
-    let service = service(runtime, Channels::new(connect_timeout));
+    // One for all tasks: it keeps what was read from delete files.
+    let scans = ScanCodec::for_worker(&engine::store_options(&config.storage));
+    let service = service(runtime, Channels::new(connect_timeout), scans);
     let _sweep = SpawnedTask::spawn(sweep::sweep(service.clone()));
     let mut server = SpawnedTask::spawn(serve(listener, service, in_flight.clone(), stop.clone()));
     tokio::select! {
@@ -99,9 +101,7 @@ pub async fn run(
 }
 
 /// Builds the service that runs tasks.
-fn service(runtime: Arc<RuntimeEnv>, channels: Channels) -> Worker {
-    // One for all tasks: it keeps what was read from delete files.
-    let scans = ScanCodec::default();
+fn service(runtime: Arc<RuntimeEnv>, channels: Channels, scans: ScanCodec) -> Worker {
     let build = move |context: WorkerQueryContext| {
         let (channels, scans) = (channels.clone(), scans.clone());
         async move { session_state(context, channels, scans) }

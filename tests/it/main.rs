@@ -10,6 +10,7 @@ mod harness;
 mod lake;
 
 mod beside;
+mod catalogs;
 mod churn;
 mod clients;
 mod compose;

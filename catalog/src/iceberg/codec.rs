@@ -10,7 +10,10 @@ use super::block::DeleteKind;
 use super::facade;
 use super::scan::{ColumnRule, FileInfo, ScanDelete, ScanSpec};
 use super::source::TableSource;
+use super::wire;
 use crate::delta;
+use crate::services::vended::{Keys, Reach, Shipment, VendedStores};
+use crate::store::StoreOptions;
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err, internal_err};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
@@ -25,7 +28,9 @@ use datafusion_proto::protobuf;
 use object_store::path::Path;
 use prost::Message;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The form of the message. Coordinator and workers are of one version; a message of another form is refused.
 const FORM: u32 = 0x1ceb_0002;
@@ -53,6 +58,39 @@ struct ScanMessage {
     /// 0 for an Iceberg table, 1 for a Delta table; then `schema` is what [`delta::Columns`] reads.
     #[prost(uint32, tag = "9")]
     format: u32,
+    /// With credentials that a catalog service gave.
+    #[prost(message, optional, tag = "10")]
+    vended: Option<StoreMessage>,
+}
+
+/// An object store and the credentials that open it. It holds secrets, so it does not print them.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+struct StoreMessage {
+    #[prost(string, tag = "1")]
+    url: String,
+    #[prost(string, tag = "2")]
+    bucket: String,
+    #[prost(string, optional, tag = "3")]
+    endpoint: Option<String>,
+    #[prost(string, tag = "4")]
+    region: String,
+    #[prost(bool, tag = "5")]
+    virtual_hosted: bool,
+    #[prost(string, tag = "6")]
+    key_id: String,
+    #[prost(string, tag = "7")]
+    secret: String,
+    #[prost(string, optional, tag = "8")]
+    token: Option<String>,
+    #[prost(uint64, optional, tag = "9")]
+    ends_at_ms: Option<u64>,
+}
+
+impl fmt::Debug for StoreMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StoreMessage").field(&self.url).finish()
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -100,11 +138,17 @@ struct ConstantMessage {
 #[derive(Debug, Clone, Default)]
 pub struct ScanCodec {
     caches: Arc<DeleteCaches>,
+    vended: VendedStores,
 }
 
 impl ScanCodec {
-    pub(crate) fn new(caches: Arc<DeleteCaches>) -> Self {
-        Self { caches }
+    pub(crate) fn new(caches: Arc<DeleteCaches>, vended: VendedStores) -> Self {
+        Self { caches, vended }
+    }
+
+    /// Returns the codec of a worker, which reaches object stores as these options say.
+    pub fn for_worker(stores: &StoreOptions) -> Self {
+        Self { caches: Arc::default(), vended: VendedStores::new(stores) }
     }
 }
 
@@ -122,6 +166,12 @@ impl PhysicalExtensionCodec for ScanCodec {
         if message.form != FORM || !inputs.is_empty() {
             return internal_err!("not a scan of a table with metadata, of this version");
         }
+        // Reading the scan looks its store up, so the store must be known before.
+        let vended = message.vended.as_ref().map(|store| {
+            let store = self.vended.accept(&ctx.runtime_env(), decode_store(store));
+            store.map_err(wire::error)
+        });
+        let vended = vended.transpose()?;
         let node = protobuf::PhysicalPlanNode::decode(message.parquet.as_slice())
             .map_err(|error| internal_datafusion_err!("not a Parquet scan: {error}"))?;
         let codec = DefaultPhysicalExtensionCodec {};
@@ -131,7 +181,7 @@ impl PhysicalExtensionCodec for ScanCodec {
         };
         let mut config = config.clone();
         config.file_groups = with_infos(&config.file_groups, &message)?;
-        let scan = Arc::new(decode_spec(&message)?);
+        let scan = Arc::new(ScanSpec { vended, ..decode_spec(&message)? });
         let parquet = Arc::clone(&config.file_source);
         config.file_source = Arc::new(TableSource::new(parquet, scan, Arc::clone(&self.caches)));
         Ok(DataSourceExec::from_data_source(config))
@@ -215,7 +265,46 @@ fn encode(scan: &ScanSpec, infos: &[Arc<FileInfo>], parquet: Vec<u8>) -> Result<
         deletes,
         files,
         format: u32::from(scan.rule != ColumnRule::Iceberg),
+        vended: scan.vended.as_ref().map(|store| encode_store(store.ship())),
     })
+}
+
+fn encode_store(shipment: Shipment) -> StoreMessage {
+    let Shipment { url, reach, keys } = shipment;
+    let ms = |time: SystemTime| {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    };
+    StoreMessage {
+        url,
+        bucket: reach.bucket,
+        endpoint: reach.endpoint,
+        region: reach.region,
+        virtual_hosted: reach.virtual_hosted,
+        key_id: keys.id,
+        secret: keys.secret,
+        token: keys.token,
+        ends_at_ms: keys.ends_at.map(ms),
+    }
+}
+
+fn decode_store(message: &StoreMessage) -> Shipment {
+    let message = message.clone();
+    Shipment {
+        url: message.url,
+        reach: Reach {
+            bucket: message.bucket,
+            endpoint: message.endpoint,
+            region: message.region,
+            virtual_hosted: message.virtual_hosted,
+        },
+        keys: Keys {
+            id: message.key_id,
+            secret: message.secret,
+            token: message.token,
+            ends_at: message.ends_at_ms.map(|ms| UNIX_EPOCH + Duration::from_millis(ms)),
+        },
+    }
 }
 
 fn encode_delete(delete: &ScanDelete) -> DeleteMessage {
@@ -267,6 +356,7 @@ fn decode_spec(message: &ScanMessage) -> Result<ScanSpec> {
         mapping: mapping.map(Arc::new),
         deletes,
         store_key,
+        vended: None,
     })
 }
 

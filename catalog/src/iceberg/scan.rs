@@ -6,6 +6,7 @@
 
 use super::block::DeleteKind;
 use super::schema::{NameMapping, TableSchema};
+use crate::services::vended::VendedStore;
 use datafusion::scalar::ScalarValue;
 use object_store::path::Path;
 use std::collections::HashMap;
@@ -55,6 +56,8 @@ pub(crate) struct ScanSpec {
     pub(crate) deletes: Vec<ScanDelete>,
     /// Tells object stores apart in caches.
     pub(crate) store_key: String,
+    /// The store, when it is read with credentials that a catalog service gave: they must travel along.
+    pub(crate) vended: Option<Arc<VendedStore>>,
 }
 
 /// What a scan knows of one data file.

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::location::{Locations, store_path};
 use crate::pin;
 use crate::scan_log::{ScanLog, TableScan};
+use crate::services::vended::VendedStore;
 use crate::table::PIN_TIME;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -59,6 +60,8 @@ pub(crate) struct Place {
     pub(crate) store_url: ObjectStoreUrl,
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) roots: Arc<Locations>,
+    /// The store once more, when it is read with credentials that a catalog service gave.
+    pub(crate) vended: Option<Arc<VendedStore>>,
 }
 
 /// Which snapshot of a table a statement names.
@@ -125,9 +128,16 @@ pub(crate) struct Version {
 }
 
 impl Place {
+    /// Tells places apart. One document may be reached in two ways that do not allow the same locations: what was seen in
+    /// one must not be read in the other.
+    fn key(&self) -> String {
+        format!("{:p} {} {}", Arc::as_ptr(&self.roots), self.store_url, self.url)
+    }
+
     /// Returns the version that the statement sees: the newest one when it has not looked before.
     async fn version(&self, caches: &Arc<Caches>) -> Result<Arc<Version>> {
-        if let Some(seen) = pin::seen(self.url.as_str()) {
+        let key = self.key();
+        if let Some(seen) = pin::seen(&key) {
             return Ok(seen);
         }
         let newest = match self.newest(caches).await {
@@ -137,7 +147,7 @@ impl Place {
             }
             newest => newest?,
         };
-        Ok(pin::note(self.url.as_str(), Arc::new(newest)))
+        Ok(pin::note(&key, Arc::new(newest)))
     }
 
     async fn newest(&self, caches: &Arc<Caches>) -> Result<Version> {
@@ -238,6 +248,30 @@ impl IcebergTable {
         Ok(Self { name: name.to_owned(), place, caches, at, schema, arrow, loaded, loaded_at })
     }
 
+    /// Returns where the table was found.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Returns the table as it is at another place now, with the columns it was planned with.
+    ///
+    /// # Errors
+    /// As [`IcebergTable::load`].
+    pub(crate) async fn moved_to(&self, place: Place) -> Result<Self> {
+        let loaded_at = Instant::now();
+        let loaded = place.version(&self.caches).await?;
+        Ok(Self {
+            name: self.name.clone(),
+            place,
+            caches: Arc::clone(&self.caches),
+            at: self.at.clone(),
+            schema: Arc::clone(&self.schema),
+            arrow: Arc::clone(&self.arrow),
+            loaded,
+            loaded_at,
+        })
+    }
+
     /// Returns one of the table's metadata tables.
     ///
     /// # Errors
@@ -251,11 +285,12 @@ impl IcebergTable {
 
     /// Returns the version that this run of the statement sees.
     async fn version(&self) -> Result<Arc<Version>> {
-        if let Some(seen) = pin::seen(self.place.url.as_str()) {
+        let key = self.place.key();
+        if let Some(seen) = pin::seen(&key) {
             return Ok(seen);
         }
         if self.loaded_at.elapsed() < PIN_TIME {
-            return Ok(pin::note(self.place.url.as_str(), Arc::clone(&self.loaded)));
+            return Ok(pin::note(&key, Arc::clone(&self.loaded)));
         }
         self.place.version(&self.caches).await
     }
@@ -316,6 +351,7 @@ impl IcebergTable {
             mapping: mapping.map(facade::parse_name_mapping).transpose()?.map(Arc::new),
             deletes,
             store_key: self.place.store_url.as_str().to_owned(),
+            vended: self.place.vended.clone(),
         })
     }
 

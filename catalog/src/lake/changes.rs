@@ -256,8 +256,8 @@ fn exists(kind: RelationKind, name: &str, is_accepted: bool) -> Result<()> {
     Err(Error::AlreadyExists { kind: kind.name(), name: name.to_owned() })
 }
 
-fn check_name(kind: &str, name: &str) -> Result<()> {
-    let is_reserved = kind == "schema" && RESERVED_SCHEMAS.contains(&name);
+pub(super) fn check_name(kind: &str, name: &str) -> Result<()> {
+    let is_reserved = matches!(kind, "schema" | "catalog") && RESERVED_SCHEMAS.contains(&name);
     if is_plain_name(name) && name.len() <= MAX_NAME_BYTES && !is_reserved {
         return Ok(());
     }

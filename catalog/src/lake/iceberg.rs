@@ -19,15 +19,15 @@ use std::sync::Arc;
 use url::Url;
 
 /// A name that says more than a table.
-struct Extended<'a> {
-    table: &'a str,
-    at: At,
-    inspection: Option<Inspection>,
+pub(super) struct Extended<'a> {
+    pub(super) table: &'a str,
+    pub(super) at: At,
+    pub(super) inspection: Option<Inspection>,
 }
 
 impl<'a> Extended<'a> {
     /// `None` for a plain name.
-    fn parse(name: &'a str) -> Result<Option<Self>> {
+    pub(super) fn parse(name: &'a str) -> Result<Option<Self>> {
         let (rest, inspection) = match name.rsplit_once('$') {
             Some((rest, kind)) => match Inspection::parse(kind) {
                 Some(inspection) => (rest, Some(inspection)),
@@ -50,7 +50,7 @@ impl<'a> Extended<'a> {
 impl Lake {
     /// Returns what carries scans of this lake's Iceberg and Delta tables to workers.
     pub fn scan_codec(&self) -> ScanCodec {
-        ScanCodec::new(Arc::clone(&self.caches.deletes))
+        ScanCodec::new(Arc::clone(&self.caches.deletes), self.services.vended().clone())
     }
 
     /// Loads an Iceberg table by its folder or by one of its metadata documents.
@@ -60,6 +60,7 @@ impl Lake {
             store_url: store_url(&url)?,
             store: self.store_of(&url)?,
             roots: Arc::clone(&self.locations),
+            vended: None,
             url,
         };
         IcebergTable::load(name, place, Arc::clone(&self.caches), at).await

@@ -10,7 +10,10 @@
 mod changes;
 mod delta;
 mod iceberg;
+mod services;
 mod temporary;
+
+pub use services::Catalog;
 
 use crate::cache::{CacheUsage, Caches};
 use crate::definitions::{DefinitionStore, Definitions, ExternalTable, View};
@@ -19,9 +22,11 @@ use crate::error::{Error, Result};
 use crate::format::{FileFlavor, FileKind, reader};
 use crate::iceberg::At;
 use crate::listing::ListingRequest;
-use crate::location::{Locations, store_path};
+use crate::location::{Locations, contains, store_path};
 use crate::registry::LakeCatalog;
+use crate::services::definition::CatalogDefinition;
 use crate::similar::similar;
+use crate::store::StoreOptions;
 use crate::table::{LakeTable, Source};
 use crate::view::{self, ViewName, ViewPlanner};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -34,6 +39,7 @@ use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::{Mutex, RwLock};
+use services::Services;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -49,7 +55,7 @@ const MAX_NAME_BYTES: usize = 200;
 const MAX_VIEW_BYTES: usize = 1 << 20;
 
 /// What a lake is opened with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LakeOptions {
     /// Directory or URL such as `s3://bucket/prefix`.
     pub root: String,
@@ -57,6 +63,10 @@ pub struct LakeOptions {
     pub allowed_roots: Vec<String>,
     /// Name of the catalog, and so of the PostgreSQL database.
     pub catalog_name: String,
+    /// Catalog services of the configuration.
+    pub catalogs: Vec<CatalogDefinition>,
+    /// How object stores are reached.
+    pub stores: StoreOptions,
 }
 
 /// What a relation is.
@@ -123,6 +133,7 @@ pub struct Lake {
     session: SessionState,
     /// Where waiting calls from outside any runtime are run.
     runtime: Handle,
+    services: Services,
     view_planner: RwLock<Option<Arc<dyn ViewPlanner>>>,
     /// One change of views at a time, so that two of them cannot rest on each other.
     view_changes: tokio::sync::Mutex<()>,
@@ -141,7 +152,8 @@ impl Lake {
     /// # Errors
     /// When the root cannot be reached or its catalog cannot be read.
     pub async fn open(options: LakeOptions, runtime: Arc<RuntimeEnv>) -> Result<Arc<Self>> {
-        let LakeOptions { root, allowed_roots, catalog_name } = options;
+        let LakeOptions { root, allowed_roots, catalog_name, catalogs, stores } = options;
+        let services = Services::new(catalogs, &stores, &catalog_name)?;
         let resolve = move || Locations::new(&root, &allowed_roots);
         let locations = match tokio::task::spawn_blocking(resolve).await {
             Ok(locations) => locations?,
@@ -162,6 +174,7 @@ impl Lake {
             listed: Mutex::new(None),
             session,
             runtime: Handle::current(),
+            services,
             view_planner: RwLock::new(None),
             view_changes: tokio::sync::Mutex::new(()),
         };
@@ -194,9 +207,15 @@ impl Lake {
     /// Resolves a location, relative ones against the lake's root, and checks that statements may use it.
     ///
     /// # Errors
-    /// [`Error::LocationRefused`] when it lies outside the root and the allowed roots.
+    /// [`Error::LocationRefused`] when it lies outside the root and the allowed roots, or is where the lake keeps its
+    /// definitions: those may hold credentials of catalogs.
     pub fn check_location(&self, location: &str) -> Result<Url> {
-        self.locations.check(location)
+        let url = self.locations.check(location)?;
+        let own = self.root().join(&format!("{OWN_FOLDER}/catalog/"));
+        if own.is_ok_and(|own| contains(&own, &url)) {
+            return Err(Error::LocationRefused { location: location.to_owned() });
+        }
+        Ok(url)
     }
 
     /// Returns the names of all schemas, sorted.
@@ -539,6 +558,7 @@ async fn is_folder(store: &Arc<dyn ObjectStore>, url: &Url, path: &Path) -> Resu
     }
 }
 
-fn store_url(url: &Url) -> Result<ObjectStoreUrl> {
+/// Returns the URL of the object store that a URL lies in.
+pub(crate) fn store_url(url: &Url) -> Result<ObjectStoreUrl> {
     Ok(ObjectStoreUrl::parse(format!("{}://{}", url.scheme(), url.authority()))?)
 }

@@ -73,6 +73,7 @@ async fn object_store_roots_are_compared_by_segment() {
         root: dir.path().to_str().unwrap().to_owned(),
         allowed_roots: vec!["s3://bucket/p".to_owned()],
         catalog_name: "lake".to_owned(),
+        ..LakeOptions::default()
     };
     let lake = Lake::open(options, super::runtime()).await.unwrap();
     assert_eq!(lake.check_location("s3://bucket/p/x/").unwrap().as_str(), "s3://bucket/p/x/");
@@ -115,6 +116,7 @@ async fn unreachable_lake_is_an_error_not_a_hang() {
         root: "ftp://host/x".to_owned(),
         allowed_roots: vec![],
         catalog_name: "lake".to_owned(),
+        ..LakeOptions::default()
     };
     let opened: Result<Arc<Lake>, Error> = Lake::open(options, super::runtime()).await;
     assert!(matches!(opened, Err(Error::NotSupported { .. })));

@@ -73,6 +73,7 @@ pub(super) async fn open(root: &Path, allowed: &[&Path]) -> Result<Arc<Lake>, Er
         root: root.to_str().unwrap().to_owned(),
         allowed_roots: allowed.iter().map(|path| path.to_str().unwrap().to_owned()).collect(),
         catalog_name: "lake".to_owned(),
+        ..LakeOptions::default()
     };
     Lake::open(options, runtime()).await
 }

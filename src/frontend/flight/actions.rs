@@ -206,7 +206,7 @@ pub async fn set_options(client: &Arc<Client>, changes: OptionChanges, catalog: 
     let mut errors = HashMap::new();
     for (name, value) in changes.0.options {
         if name == "catalog" {
-            // There is one catalog; drivers set it all the same.
+            // It is chosen when a client connects; drivers set it all the same.
             if value.value != Some(OptionKind::Text(catalog.to_string())) {
                 errors.insert(name, OptionError { value: 2 });
             }

@@ -12,7 +12,7 @@ use arrow_flight::sql::{
     Command, CommandGetCatalogs, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables,
 };
 use datafusion::error::DataFusionError;
-use saltlake_catalog::{Lake, Relation, RelationKind};
+use saltlake_catalog::{Database, Lake, Relation, RelationKind};
 use std::sync::Arc;
 use tonic::Status;
 
@@ -37,10 +37,12 @@ pub fn schema_of(command: &Command) -> Option<SchemaRef> {
 /// Returns the catalogs.
 ///
 /// # Errors
-/// When the answer cannot be built.
-pub fn catalogs(query: CommandGetCatalogs, lake: &Lake) -> Result<RecordBatch, Status> {
+/// When the lake's definitions cannot be read.
+pub async fn catalogs(query: CommandGetCatalogs, lake: &Arc<Lake>) -> Result<RecordBatch, Status> {
     let mut builder = query.into_builder();
-    builder.append(lake.catalog_name());
+    for database in Database::all(lake).await.map_err(not_listed)? {
+        builder.append(database.catalog_name());
+    }
     Ok(builder.build()?)
 }
 
@@ -48,10 +50,13 @@ pub fn catalogs(query: CommandGetCatalogs, lake: &Lake) -> Result<RecordBatch, S
 ///
 /// # Errors
 /// When the lake cannot be listed.
-pub async fn schemas(query: CommandGetDbSchemas, lake: &Lake) -> Result<RecordBatch, Status> {
+pub async fn schemas(query: CommandGetDbSchemas, lake: &Arc<Lake>) -> Result<RecordBatch, Status> {
+    let databases = wanted(lake, query.catalog.as_deref()).await?;
     let mut builder = query.into_builder();
-    for schema in lake.schemas().await.map_err(not_listed)? {
-        builder.append(lake.catalog_name(), schema);
+    for database in databases {
+        for schema in unless_down(&database, database.schemas().await)? {
+            builder.append(database.catalog_name(), schema);
+        }
     }
     Ok(builder.build()?)
 }
@@ -60,17 +65,22 @@ pub async fn schemas(query: CommandGetDbSchemas, lake: &Lake) -> Result<RecordBa
 ///
 /// # Errors
 /// When the lake cannot be listed.
-pub async fn tables(query: CommandGetTables, lake: &Lake) -> Result<RecordBatch, Status> {
+pub async fn tables(query: CommandGetTables, lake: &Arc<Lake>) -> Result<RecordBatch, Status> {
     let with_columns = query.include_schema;
     let filter = TableFilter::new(&query);
-    let catalog = lake.catalog_name();
+    let mut relations = vec![];
+    for database in wanted(lake, query.catalog.as_deref()).await? {
+        let listed = unless_down(&database, database.relations().await)?;
+        relations.extend(listed.into_iter().map(|relation| (database.clone(), relation)));
+    }
     let mut builder = query.into_builder();
-    for relation in lake.relations().await.map_err(not_listed)? {
+    for (database, relation) in relations {
+        let catalog = database.catalog_name();
         let kind = table_type(relation.kind);
         if !filter.matches(catalog, &relation.schema, &relation.name, kind) {
             continue;
         }
-        let columns = if with_columns { columns(lake, &relation).await } else { None };
+        let columns = if with_columns { columns(&database, &relation).await } else { None };
         let columns = match columns {
             Some(columns) => columns,
             // One table that cannot be read must not hide the others, nor be hidden itself.
@@ -122,6 +132,27 @@ pub fn foreign_keys_schema() -> SchemaRef {
     ]))
 }
 
+/// Returns the catalogs that a request is about.
+async fn wanted(lake: &Arc<Lake>, catalog: Option<&str>) -> Result<Vec<Database>, Status> {
+    let mut all = Database::all(lake).await.map_err(not_listed)?;
+    all.retain(|database| catalog.is_none_or(|wanted| wanted == database.catalog_name()));
+    Ok(all)
+}
+
+/// A catalog service that is down must not hide the lake.
+fn unless_down<T>(
+    database: &Database,
+    listed: saltlake_catalog::Result<Vec<T>>,
+) -> Result<Vec<T>, Status> {
+    match listed {
+        Err(error) if !database.is_lake() => {
+            tracing::warn!(%error, catalog = database.catalog_name(), "catalog not listed");
+            Ok(vec![])
+        }
+        listed => listed.map_err(not_listed),
+    }
+}
+
 /// Returns the status of a lake that cannot be listed.
 fn not_listed(error: saltlake_catalog::Error) -> Status {
     status::from_error(&Error::from(DataFusionError::from(error)))
@@ -129,7 +160,7 @@ fn not_listed(error: saltlake_catalog::Error) -> Status {
 
 /// Returns the columns of a relation, or `None` when they cannot be read: its files may be broken, or it may have been
 /// dropped since it was listed.
-async fn columns(lake: &Lake, relation: &Relation) -> Option<SchemaRef> {
+async fn columns(lake: &Database, relation: &Relation) -> Option<SchemaRef> {
     match lake.relation_provider(&relation.schema, &relation.name).await {
         Ok(provider) => Some(wire::wire_schema(&provider?.schema())),
         Err(error) => {

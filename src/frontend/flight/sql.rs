@@ -200,17 +200,15 @@ impl FlightSql {
     /// Answers an action that Flight SQL's own dispatch leaves to us.
     async fn run_action(&self, request: Request<Action>) -> Result<ActionResponse, Status> {
         let client = self.client(&request)?;
-        let lake = self.coordinator.lake();
+        let catalog = client.session.database();
         let body = match actions::decode(request.get_ref())? {
             actions::Request::Cancel(info) => {
                 actions::cancel_answer(actions::cancel(&info, &self.results, &self.coordinator))
             }
             actions::Request::SetOptions(changes) => {
-                actions::set_options(&client, changes, lake.catalog_name()).await
+                actions::set_options(&client, changes, catalog).await
             }
-            actions::Request::GetOptions => {
-                actions::get_options(&client.session, lake.catalog_name())
-            }
+            actions::Request::GetOptions => actions::get_options(&client.session, catalog),
             actions::Request::CloseSession => {
                 self.clients.log_out(request.metadata(), request.extensions());
                 actions::close_answer()
@@ -468,7 +466,7 @@ impl FlightSqlService for FlightSql {
         request: Request<Ticket>,
     ) -> Result<GetResponse, Status> {
         self.client(&request)?;
-        send(metadata::catalogs(query, self.coordinator.lake())?)
+        send(metadata::catalogs(query, self.coordinator.lake()).await?)
     }
 
     async fn get_flight_info_schemas(

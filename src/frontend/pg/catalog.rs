@@ -22,7 +22,7 @@ use datafusion::logical_expr::ScalarUDF;
 use functions::Context;
 use parking_lot::Mutex;
 use provider::{PgCatalogSchema, Source};
-use saltlake_catalog::Lake;
+use saltlake_catalog::Database;
 use saltlake_sql::parse::Statement;
 use snapshot::Latest;
 use std::sync::{Arc, OnceLock};
@@ -35,8 +35,8 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Creates the catalog of a client that logged in as `user`.
-    pub fn new(lake: Arc<Lake>, user: &str) -> Arc<Self> {
+    /// Creates the catalog of a client that logged in as `user` and connected to the database `lake`.
+    pub fn new(lake: Database, user: &str) -> Arc<Self> {
         let latest = Arc::new(Latest::default());
         let database = lake.catalog_name().to_string();
         let context = Context {

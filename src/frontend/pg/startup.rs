@@ -12,6 +12,7 @@ use pgwire::messages::startup::{
     Authentication, BackendKeyData, GssEncRequest, NegotiateProtocolVersion, ParameterStatus,
     SecretKey, SslRequest, Startup,
 };
+use saltlake_catalog::Database;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -127,10 +128,12 @@ pub fn open_session(
         let message = "no PostgreSQL user name specified in startup packet";
         return Err(Failure::new(Severity::Fatal, "28000", message).into());
     }
-    let catalog = Catalog::new(Arc::clone(coordinator.lake()), &user);
+    let database = database_of(&parameter("database"), &user);
+    let lake = Database::new(Arc::clone(coordinator.lake()), &database);
+    let catalog = Catalog::new(lake, &user);
     let options = SessionOptions {
         user: user.clone(),
-        database: database_of(&parameter("database"), &user),
+        database,
         application_name: parameter("application_name"),
         frontend: "pg",
         client: Some(client),

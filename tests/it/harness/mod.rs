@@ -20,7 +20,7 @@ pub use postgres::Postgres;
 pub use proc_fs::{cpu_load, cpu_seconds, peak_rss_mib, rss_mib};
 pub use process::{Process, run_saltlake};
 pub use psql::psql_command;
-pub use tools::{Node, Python, SeaweedFs, free_port, skip};
+pub use tools::{Node, Python, S3_ACCESS_KEY, S3_SECRET_KEY, SeaweedFs, free_port, skip};
 pub use wire::Wire;
 
 use std::path::{Path, PathBuf};

@@ -146,6 +146,8 @@ pub struct SeaweedFs {
     child: Child,
     dir: TempDir,
     port: u16,
+    /// Port of its Iceberg REST catalog; 0 when it has none.
+    iceberg_port: u16,
 }
 
 /// Access key of the test's S3 server.
@@ -166,18 +168,35 @@ impl SeaweedFs {
             "-s3".to_owned(),
             format!("-s3.config={}", dir.path().join("s3.json").display()),
         ]);
-        let server = Self::spawn(&python, dir, args, &[]);
+        let server = Self::spawn(&python, dir, args, &[], 0);
         server.wait_for_bucket(&python);
         Some(server)
+    }
+
+    /// Starts it with its Iceberg REST catalog, whose warehouse is the table bucket `s3://warehouse`.
+    pub fn start_catalog(python: &Python) -> Self {
+        let command = ["mini", "-dir=/data", "-tableBucket=warehouse"].map(str::to_owned);
+        let keys = [("AWS_ACCESS_KEY_ID", S3_ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", S3_SECRET_KEY)];
+        let envs = keys.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self::start_mini(python, &command, &envs, free_port())
     }
 
     /// Starts it with a command line and environment of the caller's, in which `/data` is the folder of its data.
     /// Its buckets are there when this returns.
     pub fn start_as(python: &Python, command: &[String], envs: &[(String, String)]) -> Self {
+        Self::start_mini(python, command, envs, 0)
+    }
+
+    fn start_mini(
+        python: &Python,
+        command: &[String],
+        envs: &[(String, String)],
+        iceberg_port: u16,
+    ) -> Self {
         let dir = tempfile::Builder::new().prefix("seaweedfs").tempdir_in(scratch_dir()).unwrap();
         let data = dir.path().display().to_string();
         let args = command.iter().map(|arg| arg.replace("/data", &data)).collect();
-        let server = Self::spawn(python, dir, args, envs);
+        let server = Self::spawn(python, dir, args, envs, iceberg_port);
         let log = server.dir.path().join("log");
         wait_until("the S3 server has all its parts", Duration::from_secs(60), || {
             std::fs::read_to_string(&log).is_ok_and(|text| text.contains("All enabled components"))
@@ -190,10 +209,11 @@ impl SeaweedFs {
         dir: TempDir,
         mut args: Vec<String>,
         envs: &[(String, String)],
+        iceberg_port: u16,
     ) -> Self {
         let port = free_port();
         let is_mini = args.first().is_some_and(|command| command == "mini");
-        args.extend(local_server_args(port));
+        args.extend(local_server_args(port, iceberg_port));
         if is_mini {
             // It brings more parts; those that can be are left out, the others get ports of their own.
             args.push("-admin.ui=false".to_owned());
@@ -211,7 +231,12 @@ impl SeaweedFs {
             .stderr(log)
             .spawn()
             .unwrap();
-        Self { child, dir, port }
+        Self { child, dir, port, iceberg_port }
+    }
+
+    /// Returns the address of its Iceberg REST catalog.
+    pub fn iceberg_endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.iceberg_port)
     }
 
     /// Returns `http://host:port`.
@@ -280,13 +305,13 @@ fn write_identities(dir: &Path) {
 }
 
 /// Ports and addresses that let several of them run side by side.
-fn local_server_args(s3_port: u16) -> Vec<String> {
+fn local_server_args(s3_port: u16, iceberg_port: u16) -> Vec<String> {
     let mut args: Vec<String> =
         ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=20"].map(str::to_owned).into();
     args.push("-master.volumeSizeLimitMB=64".to_owned());
     args.push(format!("-s3.port={s3_port}"));
     // On ports of their own by default, which two servers cannot share.
-    args.extend(["-s3.port.iceberg=0", "-s3.port.lance=0"].map(str::to_owned));
+    args.extend([format!("-s3.port.iceberg={iceberg_port}"), "-s3.port.lance=0".to_owned()]);
     // Each part also opens a gRPC port; left alone it would be the port plus 10000, which may be taken or too large.
     for part in ["master", "volume", "filer"] {
         args.push(format!("-{part}.port={}", free_port()));

@@ -14,14 +14,14 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use saltlake_catalog::Lake;
+use saltlake_catalog::Database;
 use std::fmt;
 use std::sync::Arc;
 
 /// What every table of one connection's catalog needs.
 pub struct Source {
     /// What is shown.
-    pub lake: Arc<Lake>,
+    pub lake: Database,
     /// Who asks; owns everything that is shown. Its snapshot is refreshed by every scan.
     pub context: Arc<Context>,
 }

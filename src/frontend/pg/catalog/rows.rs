@@ -17,7 +17,7 @@ use datafusion::common::internal_datafusion_err;
 use datafusion::error::Result;
 use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, stream};
-use saltlake_catalog::{Lake, Names, Relation, RelationKind};
+use saltlake_catalog::{Database, Names, Relation, RelationKind};
 use std::sync::Arc;
 
 /// Relations whose columns are read at the same time.
@@ -56,7 +56,7 @@ pub async fn read(
     schema: &SchemaRef,
     wanted: &Wanted,
     names: &Names,
-    lake: &Lake,
+    lake: &Database,
     context: &Context,
 ) -> Result<RecordBatch> {
     let user = &context.user;
@@ -65,7 +65,7 @@ pub async fn read(
         "pg_attribute" => attributes(wanted, names, lake).await,
         "pg_class" => classes(wanted, names, lake).await,
         "pg_cursors" => session::cursors(context),
-        "pg_database" => vec![database(lake.catalog_name())],
+        "pg_database" => lake.all_names().await?.iter().map(|name| database(name)).collect(),
         "pg_description" => descriptions(names),
         "pg_language" => vec![language()],
         "pg_namespace" => namespaces(names),
@@ -194,7 +194,7 @@ fn tables(names: &Names, user: &str) -> Vec<Row> {
     rows
 }
 
-async fn views(wanted: &Wanted, names: &Names, lake: &Lake, user: &str) -> Vec<Row> {
+async fn views(wanted: &Wanted, names: &Names, lake: &Database, user: &str) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let is_asked = |relation: &&Relation| {
         wanted.allows_text("schemaname", &relation.schema)
@@ -215,12 +215,12 @@ async fn views(wanted: &Wanted, names: &Names, lake: &Lake, user: &str) -> Vec<R
 }
 
 /// Returns a view's query as SQL text; `None` for a table and for a view that cannot be planned now.
-pub async fn definition(lake: &Lake, relation: &Relation) -> Option<String> {
+pub async fn definition(lake: &Database, relation: &Relation) -> Option<String> {
     let provider = lake.relation_provider(&relation.schema, &relation.name).await.ok()??;
     provider.get_table_definition().map(str::to_string)
 }
 
-async fn classes(wanted: &Wanted, names: &Names, lake: &Lake) -> Vec<Row> {
+async fn classes(wanted: &Wanted, names: &Names, lake: &Database) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let is_asked =
         |oid, name: &str| wanted.allows_int("oid", oid) && wanted.allows_text("relname", name);
@@ -262,7 +262,7 @@ fn class(oid: i64, name: &str, schema: i64, kind: &str, n_columns: usize) -> Row
     ]
 }
 
-async fn columns_of(lake: &Lake, relation: &Relation) -> Option<SchemaRef> {
+async fn columns_of(lake: &Database, relation: &Relation) -> Option<SchemaRef> {
     match lake.relation_provider(&relation.schema, &relation.name).await {
         Ok(provider) => Some(provider?.schema()),
         Err(error) => {
@@ -273,7 +273,7 @@ async fn columns_of(lake: &Lake, relation: &Relation) -> Option<SchemaRef> {
     }
 }
 
-async fn attributes(wanted: &Wanted, names: &Names, lake: &Lake) -> Vec<Row> {
+async fn attributes(wanted: &Wanted, names: &Names, lake: &Database) -> Vec<Row> {
     let mut rows = Vec::new();
     let oid_of = |relation: &Relation| oid::relation(&relation.schema, &relation.name);
     let asked = names.relations.iter().filter(|r| wanted.allows_int("attrelid", oid_of(r)));
@@ -293,7 +293,7 @@ async fn attributes(wanted: &Wanted, names: &Names, lake: &Lake) -> Vec<Row> {
 }
 
 async fn read_columns<'a>(
-    lake: &Lake,
+    lake: &Database,
     relation: &'a Relation,
 ) -> (&'a Relation, Option<SchemaRef>) {
     (relation, columns_of(lake, relation).await)

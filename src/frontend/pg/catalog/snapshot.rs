@@ -7,7 +7,7 @@ use super::oid;
 use super::tables::TABLES;
 use datafusion::error::Result;
 use parking_lot::Mutex;
-use saltlake_catalog::{Lake, Names, RelationKind};
+use saltlake_catalog::{Database, Names, RelationKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,7 +63,7 @@ impl Latest {
     /// When the lake cannot be read.
     pub async fn refresh(
         &self,
-        lake: &Lake,
+        lake: &Database,
         path: Vec<String>,
         with_definitions: bool,
         max_age: Duration,
@@ -86,7 +86,12 @@ impl Latest {
 }
 
 impl Snapshot {
-    async fn of(lake: &Lake, names: Arc<Names>, path: Vec<String>, with_definitions: bool) -> Self {
+    async fn of(
+        lake: &Database,
+        names: Arc<Names>,
+        path: Vec<String>,
+        with_definitions: bool,
+    ) -> Self {
         let mut snapshot = Self { path, has_definitions: with_definitions, ..Self::default() };
         let fixed = ["public", PG_CATALOG, "information_schema"];
         for schema in names.schemas.iter().map(String::as_str).chain(fixed) {

@@ -7,7 +7,7 @@ use arrow::util::pretty::pretty_format_batches;
 use datafusion::catalog::CatalogProvider;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use saltlake_catalog::LakeOptions;
+use saltlake_catalog::{Database, Lake, LakeOptions};
 use tempfile::TempDir;
 
 struct Fixture {
@@ -26,9 +26,10 @@ impl Fixture {
             root: root.path().display().to_string(),
             allowed_roots: Vec::new(),
             catalog_name: "lake".to_string(),
+            ..LakeOptions::default()
         };
         let lake = Lake::open(options, Arc::new(RuntimeEnv::default())).await.unwrap();
-        let catalog = Catalog::new(lake, "test");
+        let catalog = Catalog::new(Database::new(lake, "lake"), "test");
         let config = SessionConfig::new().with_default_catalog_and_schema("lake", "public");
         let context = SessionContext::new_with_config(config);
         let provider = datafusion::catalog::MemoryCatalogProvider::new();
