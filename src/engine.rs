@@ -12,6 +12,7 @@ use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::prelude::SessionConfig;
 use saltlake_catalog::store::{S3Options, StoreOptions, Stores};
 use saltlake_sql::functions::interval::IntervalPlanner;
+use saltlake_sql::functions::json::JsonPlanner;
 use saltlake_sql::settings::SaltlakeOptions;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -68,6 +69,7 @@ pub fn register_functions(state: &mut SessionState) -> Result<(), DataFusionErro
         state.register_udf(function)?;
     }
     state.register_expr_planner(Arc::new(IntervalPlanner))?;
+    state.register_expr_planner(Arc::new(JsonPlanner))?;
     Ok(())
 }
 

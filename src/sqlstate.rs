@@ -15,6 +15,8 @@ pub const DATA_EXCEPTION: &str = "22000";
 pub const NUMERIC_VALUE_OUT_OF_RANGE: &str = "22003";
 /// A text is no date or time.
 pub const INVALID_DATETIME_FORMAT: &str = "22007";
+/// There is no such date or time, or it does not fit.
+pub const DATETIME_FIELD_OVERFLOW: &str = "22008";
 /// Division by zero.
 pub const DIVISION_BY_ZERO: &str = "22012";
 /// A pattern is no regular expression.

@@ -3,11 +3,18 @@
 //! Registered by both roles, so that a plan finds them wherever it runs.
 
 pub mod checked;
+mod datetime;
+mod given;
 pub mod interval;
+pub mod json;
+mod number;
 pub mod quotient;
 mod required;
 pub mod rounding;
+mod split;
 mod timezone;
+
+pub(crate) use datetime::is_extracted;
 
 use crate::exec::bucket::Bucket;
 use datafusion::logical_expr::ScalarUDF;
@@ -22,6 +29,10 @@ pub fn required() -> Arc<ScalarUDF> {
 pub fn all() -> Vec<Arc<ScalarUDF>> {
     let mut all = checked::all();
     all.extend(interval::all());
+    all.extend(datetime::all());
+    all.extend(number::all());
+    all.extend(json::all());
+    all.extend(split::all());
     all.extend([
         quotient::quotient(),
         rounding::round(),

@@ -16,14 +16,19 @@
 //! x <> ALL (ARRAY[…])   x NOT IN (…)
 //! x LIKE y ESCAPE '/'   x LIKE y, with the usual backslash in y
 //! mod(x, y), sign(x)    (x) % (y), signum(x)
+//! age(x)                age(current_date, x)
+//! extract(second FROM x)        saltlake_extract('second', x), for the fields of that function
+//! make_interval(days => 3)      make_interval(0, 0, 0, 3, 0, 0, 0)
+//! x::json, JSON '…'     saltlake_json(x), and saltlake_jsonb for jsonb
 //! FETCH FIRST n ROWS    LIMIT n
 //! INTERVAL '1 day 2:03' INTERVAL '1 day 2 hours 03 minutes'
 //! ```
 
+use crate::functions::is_extracted;
 use crate::parse::PARSER_RECURSION_LIMIT;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CharacterLength, DataType, Expr, Fetch, Function, FunctionArguments,
-    LimitClause, ObjectNamePart, Query, Value, ValueWithSpan, VisitorMut,
+    BinaryOperator, CharacterLength, DataType, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, LimitClause, ObjectNamePart, Query, Value, ValueWithSpan, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -61,7 +66,11 @@ impl VisitorMut for Rewrite<'_> {
             Expr::ILike { negated, expr, pattern, escape_char: Some(escape), .. } => {
                 escaped(expr, *negated, "ILIKE", pattern, escape)
             }
-            Expr::Cast { expr: text, data_type, .. } => short_text(text, data_type),
+            Expr::Cast { expr: text, data_type, .. } => {
+                short_text(text, data_type).or_else(|| json(text, data_type))
+            }
+            Expr::Extract { field, expr, .. } => extracted(&field.to_string(), expr),
+            Expr::TypedString(typed) => json(&Expr::Value(typed.value.clone()), &typed.data_type),
             Expr::AtTimeZone { timestamp, time_zone } => {
                 Some(format!("timezone({time_zone}, {timestamp})"))
             }
@@ -159,6 +168,56 @@ fn spelled_function(function: &Function) -> Option<String> {
     match (name.value.to_ascii_lowercase().as_str(), list.args.as_slice()) {
         ("mod", [left, right]) => Some(format!("(({left}) % ({right}))")),
         ("sign", [value]) => Some(format!("signum({value})")),
+        ("date_part" | "datepart", [FunctionArg::Unnamed(field), time]) => {
+            let field = field.to_string();
+            let spelled = extracted(field.strip_prefix('\'')?.strip_suffix('\'')?, time)?;
+            Some(format!("CAST({spelled} AS DOUBLE PRECISION)"))
+        }
+        ("age", [value]) => Some(format!("age(current_date, {value})")),
+        ("make_interval", args) => make_interval(args),
+        _ => None,
+    }
+}
+
+/// Spells a field of a time that the engine has not, or cuts.
+fn extracted(field: &str, time: impl std::fmt::Display) -> Option<String> {
+    is_extracted(field).then(|| format!("saltlake_extract('{}', {time})", field.to_lowercase()))
+}
+
+/// Spells the parts of an interval in their places, where some are named or left out.
+fn make_interval(args: &[FunctionArg]) -> Option<String> {
+    const PARTS: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
+    let is_complete = args.len() == PARTS.len();
+    let is_named = args.iter().any(|arg| !matches!(arg, FunctionArg::Unnamed(_)));
+    if args.len() > PARTS.len() || (is_complete && !is_named) {
+        return None;
+    }
+    let mut values = PARTS.map(|_| "0".to_string());
+    for (idx, arg) in args.iter().enumerate() {
+        let (name, value) = match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::BinaryOp {
+                left,
+                op: BinaryOperator::Assignment,
+                right,
+            })) => (Some(left.to_string()), right.to_string()),
+            FunctionArg::Unnamed(value) => (None, value.to_string()),
+            FunctionArg::Named { name, arg, .. } => (Some(name.to_string()), arg.to_string()),
+            FunctionArg::ExprNamed { name, arg, .. } => (Some(name.to_string()), arg.to_string()),
+        };
+        let place = match name {
+            Some(name) => PARTS.iter().position(|part| name.eq_ignore_ascii_case(part))?,
+            None => idx,
+        };
+        values[place] = value;
+    }
+    Some(format!("make_interval({})", values.join(", ")))
+}
+
+/// Spells a cast to `json` or `jsonb`, which are texts here.
+fn json(text: &Expr, data_type: &DataType) -> Option<String> {
+    match data_type {
+        DataType::JSON => Some(format!("saltlake_json({text})")),
+        DataType::JSONB => Some(format!("saltlake_jsonb({text})")),
         _ => None,
     }
 }
@@ -244,6 +303,17 @@ mod tests {
                 r"((a) LIKE replace(replace(replace(replace(b, '\', '\\'), '//', chr(1)), '/', '\'), chr(1), '/'))",
             ),
             ("mod(a, b + 1), sign(c)", "((a) % (b + 1)), signum(c)"),
+            (
+                "extract(SECOND FROM a), date_part('century', a), extract(year FROM a)",
+                "saltlake_extract('second', a), CAST(saltlake_extract('century', a) AS DOUBLE PRECISION), \
+                 EXTRACT(YEAR FROM a)",
+            ),
+            ("age(a), age(a, b)", "age(current_date, a), age(a, b)"),
+            (
+                "make_interval(days => 3, hours := 4), make_interval(1)",
+                "make_interval(0, 0, 0, 3, 4, 0, 0), make_interval(1, 0, 0, 0, 0, 0, 0)",
+            ),
+            ("a::json, JSONB '{}'", "saltlake_json(a), saltlake_jsonb('{}')"),
             ("a FROM t OFFSET 1 FETCH FIRST ROW ONLY", "a FROM t LIMIT 1 OFFSET 1"),
             (
                 "INTERVAL '1 day -02:03:04.5'",

@@ -66,7 +66,14 @@ pub(super) fn plan(text: &str) -> Report {
         .or_else(|| type_mismatch(text))
         .or_else(|| shape(text))
         .or_else(|| time_zone(text))
+        .or_else(|| unknown_setting(text))
         .unwrap_or_else(|| Report::new(code::SYNTAX_OR_RULE_VIOLATION, first_line(text)))
+}
+
+/// Returns the report of a setting that a function asks for and that is none.
+fn unknown_setting(text: &str) -> Option<Report> {
+    let is_unknown = text.starts_with("unrecognized configuration parameter ");
+    is_unknown.then(|| Report::new(code::UNDEFINED_OBJECT, first_line(text)))
 }
 
 /// Returns the report of a time zone that is none.
@@ -79,7 +86,9 @@ fn time_zone(text: &str) -> Option<Report> {
 pub(super) fn execution(text: &str) -> Report {
     let lower = text.to_ascii_lowercase();
     let has = |part: &str| lower.contains(part);
-    if has("divide by zero") || has("division by zero") {
+    if let Some(code) = of_our_functions(text) {
+        Report::new(code, first_line(text))
+    } else if has("divide by zero") || has("division by zero") {
         Report::new(code::DIVISION_BY_ZERO, DIVISION_BY_ZERO)
     } else if has("too large to store") || has("too small to store") {
         cast(text)
@@ -110,6 +119,38 @@ pub(super) fn execution(text: &str) -> Report {
             .or_else(|| time_zone(text))
             .unwrap_or_else(|| Report::new(code::DATA_EXCEPTION, first_line(text)))
     }
+}
+
+/// Returns the code of an error that a function of `saltlake_sql` words as PostgreSQL does.
+fn of_our_functions(text: &str) -> Option<&'static str> {
+    const STARTS: [(&str, &str); 25] = [
+        ("date/time field value out of range: ", code::DATETIME_FIELD_OVERFLOW),
+        ("date field value out of range: ", code::DATETIME_FIELD_OVERFLOW),
+        ("time field value out of range: ", code::DATETIME_FIELD_OVERFLOW),
+        ("timestamp out of range", code::DATETIME_FIELD_OVERFLOW),
+        ("date out of range", code::DATETIME_FIELD_OVERFLOW),
+        ("interval out of range", code::DATETIME_FIELD_OVERFLOW),
+        ("value for \"", code::DATETIME_FIELD_OVERFLOW),
+        ("invalid value \"", code::INVALID_DATETIME_FORMAT),
+        ("source string too short for \"", code::INVALID_DATETIME_FORMAT),
+        ("conflicting values for \"", code::INVALID_DATETIME_FORMAT),
+        ("hour \"", code::INVALID_DATETIME_FORMAT),
+        ("invalid combination of date conventions", code::INVALID_DATETIME_FORMAT),
+        ("cannot calculate day of year without", code::INVALID_DATETIME_FORMAT),
+        ("invalid format specification for an interval", code::INVALID_DATETIME_FORMAT),
+        ("invalid input syntax for type ", code::INVALID_TEXT_REPRESENTATION),
+        ("malformed array literal: ", code::INVALID_TEXT_REPRESENTATION),
+        ("cannot get array length of ", code::INVALID_PARAMETER_VALUE),
+        ("argument list must have even number", code::INVALID_PARAMETER_VALUE),
+        ("regexp_split_to_array() does not", code::INVALID_PARAMETER_VALUE),
+        ("invalid regular expression option", code::INVALID_PARAMETER_VALUE),
+        ("multiple decimal points", code::SYNTAX_ERROR),
+        ("cannot use \"", code::SYNTAX_ERROR),
+        ("\"9\" must be ahead of", code::SYNTAX_ERROR),
+        ("\"0\" must be ahead of", code::SYNTAX_ERROR),
+        ("\"EEEE\" ", code::SYNTAX_ERROR),
+    ];
+    STARTS.iter().find(|(start, _)| text.starts_with(start)).map(|(_, code)| *code)
 }
 
 /// Returns the report of a pattern that cannot be compiled; the compiler's last line says why.

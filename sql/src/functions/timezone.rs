@@ -146,12 +146,12 @@ fn parse_zone(name: &str) -> Result<Tz> {
 }
 
 /// Seconds that the clocks of `zone` are ahead of UTC at a moment.
-fn seconds_east(zone: &Tz, utc: NaiveDateTime) -> i32 {
+fn seconds_east<Z: TimeZone>(zone: &Z, utc: NaiveDateTime) -> i32 {
     zone.offset_from_utc_datetime(&utc).fix().local_minus_utc()
 }
 
 /// Seconds that the clocks of `zone` are ahead of UTC when they show `local`.
-fn seconds_east_of_local(zone: &Tz, local: NaiveDateTime) -> i32 {
+pub(super) fn seconds_east_of_local<Z: TimeZone>(zone: &Z, local: NaiveDateTime) -> i32 {
     match zone.offset_from_local_datetime(&local) {
         LocalResult::Single(offset) | LocalResult::Ambiguous(_, offset) => {
             offset.fix().local_minus_utc()

@@ -98,7 +98,21 @@ fn body(array: &ArrayRef, column: &ColumnType, style: Style) -> Result<Body> {
         }
         _ if column.is_array => array::body(array, column, style),
         _ if column.base == &types::JSON => json::body(array, style),
+        _ if column.base == &types::JSONB => {
+            scalar::body(array, column, style).map(|text| versioned(text, style))
+        }
         _ => scalar::body(array, column, style),
+    }
+}
+
+/// Writes the version of its format before binary `jsonb`, which is its text otherwise.
+fn versioned(text: Body, style: Style) -> Body {
+    match style.format {
+        Format::Text => text,
+        Format::Binary => Box::new(move |row, out| {
+            out.put_u8(1);
+            text(row, out)
+        }),
     }
 }
 
