@@ -13,6 +13,7 @@ use datafusion::prelude::SessionConfig;
 use saltlake_catalog::store::{S3Options, StoreOptions, Stores};
 use saltlake_sql::functions::interval::IntervalPlanner;
 use saltlake_sql::functions::json::JsonPlanner;
+use saltlake_sql::functions::sum;
 use saltlake_sql::settings::SaltlakeOptions;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -68,6 +69,7 @@ pub fn register_functions(state: &mut SessionState) -> Result<(), DataFusionErro
     for function in saltlake_sql::functions::all() {
         state.register_udf(function)?;
     }
+    state.register_udaf(Arc::new(sum::exact()))?;
     state.register_expr_planner(Arc::new(IntervalPlanner))?;
     state.register_expr_planner(Arc::new(JsonPlanner))?;
     Ok(())

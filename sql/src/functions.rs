@@ -12,6 +12,7 @@ pub mod quotient;
 mod required;
 pub mod rounding;
 mod split;
+pub mod sum;
 mod timezone;
 
 pub(crate) use datetime::is_extracted;
