@@ -15,15 +15,17 @@ use crate::names::OutputNames;
 use crate::rewrite::Rewrite;
 use crate::time_travel;
 use datafusion::common::DataFusionError;
+use datafusion::common::format::ExplainStatementOptions;
 use datafusion::config::Dialect;
 use datafusion::sql::parser::{
-    CopyToSource, CopyToStatement, DFParser, DFParserBuilder, Statement as Ast,
+    CopyToSource, CopyToStatement, DFParser, DFParserBuilder, ExplainStatement, Statement as Ast,
 };
 use datafusion::sql::sqlparser::ast::{
     CopyOption, CopySource, CopyTarget, Expr, Query, SetExpr, Statement as SqlStatement, Value,
     ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::{self, PostgreSqlDialect, dialect_from_str};
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use std::ops::ControlFlow;
@@ -172,6 +174,7 @@ fn parse_one(
             }
             None => postgres_copy(parser)?,
         },
+        "explain" => explained_copy(parser)?,
         "fetch" | "move" => {
             let fetch = postgres::fetch(&mut parser.parser).map_err(failed)?;
             Some(Ast::Statement(Box::new(fetch)))
@@ -194,6 +197,28 @@ fn parse_one(
         Some(ast) => Ok((ast, None)),
         None => Ok((parser.parse_statement()?, None)),
     }
+}
+
+/// Parses EXPLAIN of PostgreSQL's form of COPY; all others are left to DataFusion's parser.
+fn explained_copy(parser: &mut DFParser<'_>) -> Result<Option<Ast>, DataFusionError> {
+    let mut options = ExplainStatementOptions::default();
+    let explained = parser.parser.maybe_parse(|parser| {
+        parser.next_token();
+        options.analyze = parser.parse_keyword(Keyword::ANALYZE);
+        options.verbose = parser.parse_keyword(Keyword::VERBOSE);
+        match parser.peek_keyword(Keyword::COPY) {
+            true => Ok(()),
+            false => parser.expected_ref("COPY", parser.peek_token_ref()),
+        }
+    });
+    if explained.ok().flatten().is_none() {
+        return Ok(None);
+    }
+    let statement = match postgres_copy(parser)? {
+        Some(copy) => copy,
+        None => parser.parse_statement()?,
+    };
+    Ok(Some(Ast::Explain(ExplainStatement { options, statement: Box::new(statement) })))
 }
 
 /// Parses PostgreSQL's `COPY … (FORMAT csv, HEADER)`; DataFusion's own form of COPY is left to its parser.
@@ -457,6 +482,14 @@ mod tests {
         let postgres = copy("COPY (SELECT 1) TO 'x.csv' (FORMAT csv, HEADER true)");
         assert_eq!(ours, postgres);
         assert_eq!(copy("COPY t TO 'x.parquet';").stored_as, None);
+        let explained = "EXPLAIN ANALYZE COPY (SELECT 1) TO 'x.csv' (FORMAT csv, HEADER true)";
+        match parse(explained, Limits::default()).unwrap().remove(0).ast {
+            Ast::Explain(explain) => {
+                assert!(explain.options.analyze && !explain.options.verbose);
+                assert_eq!(*explain.statement, Ast::CopyTo(postgres));
+            }
+            other => panic!("{other}"),
+        }
         let to_client = parse("COPY t TO STDOUT", Limits::default()).unwrap().remove(0);
         assert!(matches!(to_client.ast, Ast::Statement(_)) && to_client.copy.is_some());
     }
