@@ -5,7 +5,8 @@
 
 use super::key_profiles::SampledProfiles;
 use super::query::{NewQuery, Query};
-use super::session::{Deadline, Outcome, Rows, Session};
+use super::running::Deadline;
+use super::session::{Outcome, Rows, Session};
 use super::threads::Batches;
 use super::{Coordinator, EXCHANGE_BUFFER_BYTES, Role, temporary};
 use crate::error::{Error, Result};
@@ -13,11 +14,9 @@ use arrow::array::{RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::CompressionType;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SessionState, TaskContext};
-use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::{ExplainStatement, Statement as Ast};
@@ -83,52 +82,6 @@ async fn plan_statement(state: SessionState, ast: Ast) -> Result<LogicalPlan> {
         Some(name) => Err(Error::NotSupported { feature: format!("{name} on tables of the lake") }),
         None => Ok(plan),
     }
-}
-
-/// Returns the types of `$1`, `$2`, … as far as the plan tells.
-pub(super) fn parameter_types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>> {
-    let mut types = vec![];
-    for (name, data_type) in plan.get_parameter_types()? {
-        let Some(number) = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) else {
-            return Err(Error::NotSupported { feature: format!("the parameter {name}") });
-        };
-        if types.len() < number {
-            types.resize(number, None);
-        }
-        types[number - 1] = data_type;
-    }
-    for (number, data_type) in list_parameters(plan)? {
-        if let Some(known) = types.get_mut(number - 1)
-            && known.is_none()
-        {
-            *known = Some(data_type);
-        }
-    }
-    Ok(types)
-}
-
-/// Returns the parameters that are searched for an element, as in `x = ANY ($1)`: lists of what they are searched for.
-fn list_parameters(plan: &LogicalPlan) -> Result<Vec<(usize, DataType)>> {
-    let mut found = vec![];
-    plan.apply_with_subqueries(|node| {
-        let schema = merge_schema(&node.inputs());
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                if let Expr::ScalarFunction(call) = expr
-                    && call.func.name() == "array_has"
-                    && let [Expr::Placeholder(list), element] = call.args.as_slice()
-                    && let Some(number) = list.id.strip_prefix('$').and_then(|n| n.parse().ok())
-                    && number > 0
-                    && let Ok(data_type) = element.get_type(&schema)
-                    && !data_type.is_null()
-                {
-                    found.push((number, DataType::new_list(data_type, true)));
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
-    Ok(found)
 }
 
 impl Coordinator {
@@ -429,8 +382,8 @@ impl Session {
             session_pid: self.pid(),
         };
         let query = self.coordinator.queries.start(&new);
-        self.note_running(query.cancel_token().clone());
         let deadline = Arc::new(Deadline::after(self.statement_timeout()));
+        self.running.add(query.cancel_token().clone(), Arc::clone(&deadline));
         let turn = tokio::select! {
             turn = self.coordinator.admit() => turn,
             () = query.cancel_token().cancelled() => {

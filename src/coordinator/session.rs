@@ -5,11 +5,12 @@
 
 use super::names::{Catalogs, SessionCatalog};
 use super::query::QueryInfo;
+use super::running::{Deadline, Running};
 use super::settings::{Settings, Shown};
 use super::system_tables::SystemSchema;
 use super::temporary::Temporary;
 use super::transaction::{Scope, Step, Transaction, Values};
-use super::{CATALOG, Coordinator, run};
+use super::{CATALOG, Coordinator, parameters, run};
 use crate::error::{Error, Result};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::SchemaProvider;
@@ -26,7 +27,6 @@ use saltlake_sql::parse::Statement;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What the planner says of a result with one name for two columns.
@@ -97,24 +97,8 @@ pub struct Rows {
     pub schema: SchemaRef,
     /// The batches.
     pub stream: SendableRecordBatchStream,
-    /// When the query has to end; see [`Session::restart_clock`].
+    /// When the query has to end; see [`Session::resume`].
     pub(super) deadline: Arc<Deadline>,
-}
-
-/// When a query has to end, if at all.
-#[derive(Debug, Default)]
-pub(super) struct Deadline(Mutex<Option<Instant>>);
-
-impl Deadline {
-    /// Starts the time of a query.
-    pub(super) fn after(timeout: Option<Duration>) -> Self {
-        Self(Mutex::new(timeout.map(|timeout| Instant::now() + timeout)))
-    }
-
-    /// Returns when the query has to end.
-    pub(super) fn get(&self) -> Option<Instant> {
-        *self.0.lock()
-    }
 }
 
 /// What a statement gave.
@@ -139,7 +123,7 @@ pub struct Session {
     inner: Mutex<Inner>,
     /// The search path as the session's catalog reads it.
     path: Arc<RwLock<Vec<String>>>,
-    running: Mutex<Vec<CancellationToken>>,
+    pub(super) running: Running,
     opened: SystemTime,
     terminated: CancellationToken,
 }
@@ -211,7 +195,7 @@ impl Session {
             temporary,
             inner: Mutex::new(Inner { state, settings, start, transaction: None }),
             path,
-            running: Mutex::default(),
+            running: Running::default(),
             opened: SystemTime::now(),
             terminated: CancellationToken::new(),
         };
@@ -234,9 +218,9 @@ impl Session {
         self.secret
     }
 
-    /// Cancels what this session runs.
+    /// Cancels the statement this session runs; queries that wait for their client, as open cursors do, go on.
     pub fn cancel(&self) {
-        self.running.lock().iter().for_each(CancellationToken::cancel);
+        self.running.cancel();
     }
 
     /// Returns the value of a session setting as `SHOW name` would print it.
@@ -297,7 +281,7 @@ impl Session {
                 return Err(error.in_statement(&statement.sql));
             }
         };
-        prepared.parameters = run::parameter_types(&plan)?;
+        prepared.parameters = parameters::parameter_types(&plan)?;
         if matches!(&statement.ast, Ast::Statement(_)) && !matches!(plan, LogicalPlan::Dml(_)) {
             prepared.schema = Some(result_schema(&plan, &statement.names));
         }
@@ -456,9 +440,14 @@ impl Session {
         self.follow_search_path();
     }
 
+    /// Notes that a query waits for its client: a cancel request does not mean it.
+    pub fn suspend(&self, rows: &Rows) {
+        rows.deadline.suspend();
+    }
+
     /// Gives a query that waited for its client its full time again.
-    pub fn restart_clock(&self, rows: &Rows) {
-        *rows.deadline.0.lock() = Deadline::after(self.statement_timeout()).get();
+    pub fn resume(&self, rows: &Rows) {
+        rows.deadline.restart(self.statement_timeout());
     }
 
     /// Returns how long a client may do nothing, in a transaction or out of one; `None` for no limit.
@@ -504,7 +493,7 @@ impl Session {
     pub fn terminate_other(&self, pid: i32) -> bool {
         let end = |session: Arc<Self>| {
             session.terminated.cancel();
-            session.cancel();
+            session.running.cancel_all();
         };
         self.coordinator.session(pid).map(end).is_some()
     }
@@ -547,19 +536,11 @@ impl Session {
         let timeout = self.setting(name)?;
         timeout.parse().ok().filter(|ms| *ms > 0).map(Duration::from_millis)
     }
-
-    /// Notes a query that [`Session::cancel`] must reach.
-    pub(super) fn note_running(&self, token: CancellationToken) {
-        let mut running = self.running.lock();
-        // Ended queries have cancelled tokens, so the list holds only what runs.
-        running.retain(|token| !token.is_cancelled());
-        running.push(token);
-    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.cancel();
+        self.running.cancel_all();
         self.coordinator.forget_session(self.pid);
     }
 }

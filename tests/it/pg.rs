@@ -183,3 +183,28 @@ fn a_long_result_is_streamed_in_constant_memory_and_cancelled_in_the_middle() {
     assert_eq!(error.code, "57014", "{error}");
     assert_eq!(pg.scalar("SELECT 1"), "1");
 }
+
+#[test]
+fn a_cancel_request_leaves_open_cursors_alone() {
+    let lake = lake();
+    let server = Server::standalone(&lake);
+    let mut pg = server.connect();
+    pg.run("BEGIN");
+    pg.run("DECLARE kept CURSOR WITH HOLD FOR SELECT value FROM generate_series(1, 3000000)");
+    assert_eq!(pg.rows("FETCH 2 FROM kept"), [["1"], ["2"]]);
+    pg.run("COMMIT");
+    // Nothing runs: the request means nothing.
+    pg.canceller()();
+    assert_eq!(pg.rows("FETCH 1 FROM kept"), [["3"]]);
+    // Something else runs: the request means that.
+    pg.start("SELECT value FROM generate_series(1, 100000000000)").unwrap();
+    pg.next_message().unwrap();
+    pg.canceller()();
+    assert_eq!(pg.count_rows().unwrap_err().code, "57014");
+    assert_eq!(pg.rows("FETCH 1 FROM kept"), [["4"]]);
+    // The cursor itself runs: now it is meant.
+    pg.start("FETCH ALL FROM kept").unwrap();
+    pg.next_message().unwrap();
+    pg.canceller()();
+    assert_eq!(pg.count_rows().unwrap_err().code, "57014");
+}

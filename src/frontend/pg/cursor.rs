@@ -34,6 +34,7 @@ impl Connection {
             return Err(Failure::new(Severity::Error, "42P11", message).into());
         };
         let formats = vec![i16::from(declare.is_binary)];
+        self.session.suspend(&rows);
         let cursor = RowCursor::new(rows, &formats, self.time_zone())?;
         let sql = prepared.statement.sql.clone();
         let statement = PreparedStatement::new(Kind::Empty, Vec::new(), sql);
@@ -137,7 +138,7 @@ impl Connection {
         let time_zone = self.time_zone();
         let formats = formats.map_or_else(|| portal.formats.clone(), <[i16]>::to_vec);
         let PortalState::Running(cursor) = &mut portal.state else { return Ok(0) };
-        self.session.restart_clock(cursor.query());
+        self.session.resume(cursor.query());
         cursor.set_formats(&formats, time_zone)?;
         let drained = self.shutdown.drained.clone();
         let socket = &mut self.socket;
@@ -156,6 +157,8 @@ impl Connection {
         if sent < n_rows {
             let schema: SchemaRef = Arc::clone(cursor.schema());
             portal.state = PortalState::Exhausted(schema);
+        } else {
+            self.session.suspend(cursor.query());
         }
         Ok(sent)
     }

@@ -137,10 +137,11 @@ impl Connection {
         self.start_portal(portal).await?;
         match &mut portal.state {
             PortalState::Running(cursor) => {
-                self.session.restart_clock(cursor.query());
+                self.session.resume(cursor.query());
                 let drained = self.shutdown.drained.clone();
                 match cursor.send(&mut self.socket, max_rows, &drained).await? {
                     Progress::Suspended => {
+                        self.session.suspend(cursor.query());
                         portal.position += max_rows.unwrap_or(0);
                         self.socket.put(&PortalSuspended::new())
                     }
