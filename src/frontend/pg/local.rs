@@ -26,6 +26,7 @@ impl Connection {
             Local::Deallocate(name) => self.deallocate(name.as_deref())?,
             Local::Fetch(fetch) => return self.fetch_simply(fetch).await,
             Local::Close(name) => self.close_cursor(name.as_deref())?,
+            Local::Unlisten => "UNLISTEN",
             Local::Discard { all, tag } => {
                 match all {
                     true => self.discard_all().await?,

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Ast;
-use datafusion::sql::sqlparser::ast::{Expr, Value, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Value, Visit, VisitMut, Visitor, VisitorMut};
 use saltlake_sql::parse::Statement;
 use std::ops::ControlFlow;
 
@@ -65,9 +65,34 @@ pub fn declare(mut statement: Statement, declared: &[u32]) -> Result<Statement> 
         return Ok(statement);
     }
     if let Ast::Statement(ast) = &mut statement.ast {
-        let _ = ast.visit(&mut Declare { declared });
+        let _ = VisitMut::visit(ast.as_mut(), &mut Declare { declared });
     }
     Ok(statement)
+}
+
+/// Returns how many parameters a statement has: the number of the last one.
+pub fn count(statement: &Statement) -> usize {
+    let mut count = Count(0);
+    if let Ast::Statement(ast) = &statement.ast {
+        let _ = Visit::visit(ast.as_ref(), &mut count);
+    }
+    count.0
+}
+
+struct Count(usize);
+
+impl Visitor for Count {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Value(value) = expr
+            && let Value::Placeholder(name) = &value.value
+            && let Some(number) = name.strip_prefix('$').and_then(|number| number.parse().ok())
+        {
+            self.0 = self.0.max(number);
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 struct Declare<'a> {
@@ -98,9 +123,13 @@ impl VisitorMut for Declare<'_> {
 
 /// Types whose SQL name DataFusion plans; a numeric has no fixed scale and text is what DataFusion assumes anyway.
 fn sql_type(column: &ColumnType) -> Option<datafusion::sql::sqlparser::ast::DataType> {
-    use datafusion::sql::sqlparser::ast::{DataType as Sql, ExactNumberInfo, TimezoneInfo};
+    use datafusion::sql::sqlparser::ast::{
+        ArrayElemTypeDef, DataType as Sql, ExactNumberInfo, TimezoneInfo,
+    };
     if column.is_array {
-        return None;
+        let element = sql_type(&ColumnType { is_array: false, ..*column })?;
+        let element = ArrayElemTypeDef::SquareBracket(Box::new(element), None);
+        return Some(Sql::Array(element));
     }
     Some(match column.base.name {
         "bool" => Sql::Boolean,

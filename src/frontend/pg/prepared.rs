@@ -119,10 +119,14 @@ impl Connection {
         statement: Statement,
         oids: &[u32],
     ) -> Result<(Prepared, Vec<Parameter>), Interrupt> {
+        let n_parameters = params::count(&statement);
         let statement = self.rewrite(statement).await?;
         let typed = params::declare(statement, oids)?;
         let prepared = self.prepare(&typed).await?;
-        let parameters = params::merge(oids, &prepared.parameters);
+        // What is known to be empty was left out, and its parameters with it; the client has values for them.
+        let mut planned = prepared.parameters.clone();
+        planned.resize(planned.len().max(n_parameters), None);
+        let parameters = params::merge(oids, &planned);
         Ok((prepared, parameters))
     }
 

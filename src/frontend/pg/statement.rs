@@ -53,6 +53,8 @@ pub enum Local {
     Fetch(Fetch),
     /// `CLOSE name` or, without a name, `CLOSE ALL`.
     Close(Option<String>),
+    /// `UNLISTEN`: nobody is notified here, so there is nothing to stop.
+    Unlisten,
     /// `DISCARD ALL` and its parts.
     Discard {
         /// Whether everything goes, prepared statements and settings included.
@@ -189,6 +191,7 @@ pub fn local(ast: &Ast) -> Option<Local> {
             CloseCursor::All => None,
             CloseCursor::Specific { name } => Some(name_of(name)),
         }),
+        Statement::UNLISTEN { .. } => Local::Unlisten,
         Statement::Discard { object_type } => Local::Discard {
             all: matches!(object_type, DiscardObject::ALL),
             tag: format!("DISCARD {object_type}"),
@@ -286,6 +289,8 @@ mod tests {
         check("DEALLOCATE ALL", Some(Local::Deallocate(None)));
         check("DEALLOCATE _pg3_0", Some(Local::Deallocate(Some("_pg3_0".to_string()))));
         check("DISCARD ALL", Some(Local::Discard { all: true, tag: "DISCARD ALL".to_string() }));
+        check("UNLISTEN *", Some(Local::Unlisten));
+        check("UNLISTEN a", Some(Local::Unlisten));
         check("DISCARD TEMP", Some(Local::Discard { all: false, tag: "DISCARD TEMP".to_string() }));
     }
 

@@ -1,24 +1,29 @@
 //! Selects that join a table which never has rows: their answer is known to be empty.
 //!
-//! Such a select keeps its column names, with `WHERE false` and no tables. Selects that aggregate are left alone,
-//! because an aggregate has a row even over nothing.
+//! Such a select keeps its column names, with `WHERE false` and no tables. Selects that aggregate without groups are left
+//! alone, because an aggregate has a row even over nothing.
 
 use super::super::rows::FILLED;
 use super::super::tables::{TABLES, Table};
-use super::{boolean, call, null, parts, select_of, table_of};
+use super::{boolean, call, null, parts, select_of, string_literal, table_of};
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, JoinOperator,
-    Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, Value,
+    ArrayElemTypeDef, BinaryOperator, CaseWhen, CastKind, DataType, Expr, FunctionArg,
+    FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinOperator, Query, Select,
+    SelectItem, SetExpr, TableFactor, TableWithJoins, Value,
 };
 
 /// Aggregates that catalog statements use.
 const AGGREGATES: [&str; 9] =
     ["count", "max", "min", "sum", "avg", "string_agg", "array_agg", "bool_or", "bool_and"];
 
+/// Kinds of types that `pg_type` holds: base types and pseudo-types.
+const TYPE_KINDS: [&str; 2] = ["b", "p"];
+
 /// Replaces a select that has no rows by its columns and nothing else.
 pub(super) fn replace(select: &mut Select) {
     let has_rows = !select.from.iter().any(is_empty_source);
-    if has_rows || is_aggregated(select) || has_wildcard(select) {
+    let has_total = is_aggregated(select) && !has_plain_groups(select);
+    if has_rows || has_total || has_wildcard(select) {
         return;
     }
     let tables: Vec<&Table> = select.from.iter().flat_map(tables_of).collect();
@@ -41,6 +46,8 @@ pub(super) fn replace(select: &mut Select) {
         *item = SelectItem::ExprWithAlias { expr, alias };
     }
     select.from.clear();
+    select.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
+    select.having = None;
     select.distinct = None;
     select.selection = Some(boolean(false));
 }
@@ -187,6 +194,14 @@ fn is_aggregated(select: &Select) -> bool {
         })
 }
 
+/// Returns whether every row of a select is one of a group: there is none without rows, and no total of all.
+fn has_plain_groups(select: &Select) -> bool {
+    let is_set =
+        |expr: &Expr| matches!(expr, Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_));
+    matches!(&select.group_by, GroupByExpr::Expressions(groups, modifiers)
+        if !groups.is_empty() && modifiers.is_empty() && !groups.iter().any(is_set))
+}
+
 /// Looks at the outermost call only: an aggregate deeper down belongs to a subquery or is left to DataFusion.
 fn is_aggregate(expr: &Expr) -> bool {
     match expr {
@@ -240,8 +255,44 @@ fn typed_null(data_type: DataType) -> Expr {
     Expr::Cast { kind, expr: Box::new(null()), data_type, array: false, format: None }
 }
 
-/// The type of a column of the select's tables, else text.
+/// Returns what an `array_agg` collects.
+fn aggregated_into_array(expr: &Expr) -> Option<&Expr> {
+    let Expr::Function(function) = expr else { return None };
+    let name = parts(&function.name)?.last().copied()?;
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(element))] => {
+            name.eq_ignore_ascii_case("array_agg").then_some(element)
+        }
+        _ => None,
+    }
+}
+
+/// Returns the NULL that stands for a subquery about a domain, a row type or a range: `CASE WHEN typtype = 'd' THEN
+/// (SELECT …) END`. There are none, and the subquery may be one that cannot be planned.
+pub(super) fn of_missing_type(expr: &Expr) -> Option<Expr> {
+    let Expr::Case { operand: None, conditions, else_result, .. } = expr else { return None };
+    let [CaseWhen { condition, result: Expr::Subquery(query) }] = conditions.as_slice() else {
+        return None;
+    };
+    let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = condition else { return None };
+    let is_missing = column_name(left) == Some("typtype")
+        && string_literal(right).is_some_and(|kind| !TYPE_KINDS.contains(&kind))
+        && else_result.as_deref().is_none_or(is_null);
+    match select_of(query)?.projection.as_slice() {
+        [SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }] => {
+            is_missing.then(|| typed_null(data_type(value, &[])))
+        }
+        _ => None,
+    }
+}
+
+/// The type of a column of the select's tables, or of an array of one; else text.
 fn data_type(expr: &Expr, tables: &[&Table]) -> DataType {
+    if let Some(element) = aggregated_into_array(expr) {
+        let element = Box::new(data_type(element, tables));
+        return DataType::Array(ArrayElemTypeDef::SquareBracket(element, None));
+    }
     let column = column_name(expr).and_then(|name| {
         let ours = tables.iter().flat_map(|table| &table.columns);
         // A column of a subquery keeps the name and so the type it has in its table.

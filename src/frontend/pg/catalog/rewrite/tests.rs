@@ -54,6 +54,28 @@ fn subqueries_over_empty_tables_have_known_answers() {
 }
 
 #[test]
+fn types_that_are_not_here_are_not_asked_for() {
+    check(
+        "SELECT CASE WHEN t.typtype = 'c' THEN (SELECT array_agg(a.atttypid ORDER BY a.attnum) FROM pg_attribute a) \
+         ELSE NULL END FROM pg_type t",
+        "SELECT CAST(NULL AS BIGINT[]) FROM pg_catalog.pg_type t",
+    );
+    let known = "SELECT CASE WHEN t.typtype = 'b' THEN 1 END FROM pg_catalog.pg_type t";
+    check(known, known);
+}
+
+#[test]
+fn groups_over_empty_tables_are_none() {
+    check(
+        "SELECT c.conname, ARRAY_AGG(a.attname) AS columns FROM pg_constraint c JOIN pg_attribute a ON true \
+         GROUP BY c.conname HAVING count(*) > 1",
+        "SELECT CAST(NULL AS TEXT) AS \"conname\", CAST(NULL AS TEXT[]) AS \"columns\" WHERE false",
+    );
+    let total = "SELECT count(*) FROM pg_catalog.pg_constraint GROUP BY ROLLUP (conname)";
+    check(total, total);
+}
+
+#[test]
 fn selects_over_empty_tables_keep_their_columns() {
     check(
         "SELECT pol.polname, polroles = '{0}' FROM pg_catalog.pg_policy pol ORDER BY 1",
