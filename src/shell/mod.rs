@@ -13,11 +13,13 @@ pub mod diagnostic;
 mod embedded;
 mod interactive;
 pub mod output;
+mod password;
 pub mod progress;
 mod remote;
 pub mod runner;
 mod script;
 pub mod table;
+mod target;
 
 use crate::coordinator::Coordinator;
 use crate::error::Error;
@@ -28,6 +30,7 @@ use runner::{Origin, Runner};
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
+use target::Target;
 
 pub use embedded::Embedded;
 pub use remote::Remote;
@@ -41,10 +44,13 @@ pub struct ShellArgs {
     /// Run the statements of a file and exit; `-` reads standard input.
     #[arg(short = 'f', long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Flight SQL address of a server, such as `http://127.0.0.1:5434`. Without it, no server is needed: the
-    /// statements run inside this process, over `--lake`.
+    /// Flight SQL address of a server, such as `http://127.0.0.1:5434` or `https://ann@lake.example:5434`. Without it, no
+    /// server is needed: the statements run inside this process, over `--lake`.
     #[arg(long, value_name = "URL", env = "SALTLAKE_URL", conflicts_with = "lake")]
     pub url: Option<String>,
+    /// Who logs in there, and whether the connection is encrypted.
+    #[command(flatten)]
+    pub login: LoginArgs,
     /// Lake to open when there is no server [default: ./lake].
     #[arg(long, value_name = "DIR_OR_URL")]
     pub lake: Option<String>,
@@ -54,6 +60,23 @@ pub struct ShellArgs {
     /// File that keeps the history of the prompt [default: ~/.saltlake_history].
     #[arg(long, value_name = "FILE", env = "SALTLAKE_HISTORY")]
     pub history: Option<PathBuf>,
+}
+
+/// Flags of a connection to a server, with libpq's variables.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LoginArgs {
+    /// User to log in as; the address may name one too.
+    #[arg(short = 'U', long, value_name = "NAME", env = "PGUSER")]
+    pub user: Option<String>,
+    /// Password; read from its variable, from the address, or at the prompt.
+    #[arg(long, hide = true, env = "PGPASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
+    /// `disable`, `require` or `verify-full`: the last two encrypt and check the server's certificate.
+    #[arg(long, value_name = "MODE", env = "PGSSLMODE")]
+    pub sslmode: Option<String>,
+    /// Certificates to trust, PEM [default: ~/.postgresql/root.crt].
+    #[arg(long, value_name = "FILE", env = "PGSSLROOTCERT")]
+    pub sslrootcert: Option<PathBuf>,
 }
 
 /// How results are written.
@@ -105,7 +128,11 @@ async fn start(
     }
     let input = read_input(&args)?;
     let backend: Arc<dyn Backend> = match &args.url {
-        Some(url) => Arc::new(Remote::connect(url).await?),
+        Some(url) => {
+            let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+            let ask = |user: &str| is_terminal.then(|| password::ask(user));
+            Arc::new(Remote::log_in(Target::parse(url, &args.login)?, ask).await?)
+        }
         None => {
             let coordinator =
                 open_lake().await.map_err(|error| embedded::refused(&lake, &error))?;

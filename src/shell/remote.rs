@@ -2,21 +2,25 @@
 //!
 //! One HTTP/2 connection is one session of the server, so `SET` holds as long as the shell runs. A query is
 //! announced (GetFlightInfo) and then fetched (DoGet); dropping its stream resets the HTTP/2 stream, and the server
-//! cancels the query.
+//! cancels the query. A name and a password go with every call, as HTTP's basic authentication.
 
+use super::LoginArgs;
 use super::backend::{Backend, Reply};
 use super::diagnostic::{Diagnostic, Failure};
+use super::target::{Target, Tls};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::FlightInfo;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use async_trait::async_trait;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
 use std::time::Duration;
-use tonic::transport::{Channel, Endpoint};
-use url::Url;
+use tonic::Code;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 /// How long the shell waits for a server to accept the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,9 +30,6 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Largest message accepted; a record batch of wide rows is well above tonic's default of 4 MiB.
 const MAX_MESSAGE_BYTES: usize = 1 << 30;
-
-/// Default port of the Flight SQL frontend.
-const DEFAULT_PORT: u16 = 5434;
 
 type Client = FlightSqlServiceClient<Channel>;
 
@@ -40,28 +41,64 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Connects to a server, given as `http://host:port`, `grpc://host:port` or `host:port`.
+    /// Connects to a server that asks nobody who they are.
     ///
     /// # Errors
-    /// [`Failure::Usage`] for a text that is no address, [`Failure::Connect`] when nobody answers there.
+    /// As [`Remote::log_in`].
     pub async fn connect(url: &str) -> Result<Self, Failure> {
-        let address = parse_address(url)?;
-        let refused = |error: tonic::transport::Error| Failure::Connect {
-            target: address.clone(),
-            reason: root_cause(&error),
-            hint: Some("is `saltlake serve` running there? --url takes its flight address".into()),
-        };
-        let channel = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| Failure::usage(format!("{url}: {error}")))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_while_idle(true)
-            .connect()
-            .await
-            .map_err(refused)?;
+        Self::log_in(Target::parse(url, &LoginArgs::default())?, |_| None).await
+    }
+
+    /// Connects to a server and logs in; `ask` is asked for a password that is wanted and not known.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for a certificate that cannot be read, [`Failure::Connect`] when nobody answers there or the
+    /// user is not let in.
+    pub(super) async fn log_in(
+        target: Target,
+        ask: impl Fn(&str) -> Option<Result<String, Failure>>,
+    ) -> Result<Self, Failure> {
+        let channel = open(&target).await?;
         let inner = arrow_flight::flight_service_client::FlightServiceClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { client: Client::new_from_inner(inner), address })
+        let client = Client::new_from_inner(inner);
+        let remote = Self { client, address: target.address.clone() };
+        if target.user.is_none() && target.password.is_none() {
+            return Ok(remote);
+        }
+        let user = target.user.clone().unwrap_or_default();
+        let first = target.password.clone().unwrap_or_default();
+        match remote.logged_in(&user, &first).await {
+            Err(error) if target.password.is_none() && is_refusal(&error) => match ask(&user) {
+                Some(password) => {
+                    let logged_in = remote.logged_in(&user, &password?).await;
+                    logged_in.map_err(|error| remote.not_logged_in(&error))
+                }
+                None => Err(remote.not_logged_in(&error)),
+            },
+            outcome => outcome.map_err(|error| remote.not_logged_in(&error)),
+        }
+    }
+
+    /// Returns the connection with a user's name and password on every call, once the server has taken them.
+    async fn logged_in(&self, user: &str, password: &str) -> Result<Self, FlightError> {
+        let mut client = self.client.clone();
+        let credentials = BASE64_STANDARD.encode(format!("{user}:{password}"));
+        client.set_header("authorization", format!("Basic {credentials}"));
+        client.clone().get_table_types().await?;
+        Ok(Self { client, address: self.address.clone() })
+    }
+
+    fn not_logged_in(&self, error: &FlightError) -> Failure {
+        let hint = match is_refusal(error) {
+            true => "name the user in --url or --user, the password in PGPASSWORD",
+            false => "does the server want an encrypted connection? --url https://HOST:PORT",
+        };
+        Failure::Connect {
+            target: self.address.clone(),
+            reason: failure(error).to_string(),
+            hint: Some(hint.to_string()),
+        }
     }
 
     /// Returns the rows of all endpoints of an announced result, one after the other.
@@ -103,30 +140,36 @@ impl Backend for Remote {
     }
 }
 
-/// Returns `host:port` of an address as the user gave it.
-fn parse_address(text: &str) -> Result<String, Failure> {
-    let with_scheme =
-        if text.contains("://") { text.to_string() } else { format!("http://{text}") };
-    let url = Url::parse(&with_scheme)
-        .map_err(|error| Failure::usage(format!("--url {text}: {error}")))?;
-    match url.scheme() {
-        "http" | "grpc" | "grpc+tcp" => {}
-        "https" | "grpc+tls" => {
-            return Err(Failure::usage(format!("--url {text}: TLS is not supported yet")));
-        }
-        scheme => {
-            return Err(Failure::usage(format!(
-                "--url {text}: unknown scheme \"{scheme}\", expected http://HOST:PORT"
-            )));
-        }
+/// Returns whether the server wants to know better who asks.
+fn is_refusal(error: &FlightError) -> bool {
+    matches!(error, FlightError::Tonic(status) if status.code() == Code::Unauthenticated)
+}
+
+/// Opens the connection, encrypted where that is asked for.
+async fn open(target: &Target) -> Result<Channel, Failure> {
+    let address = &target.address;
+    let refused = |error: tonic::transport::Error| Failure::Connect {
+        target: address.clone(),
+        reason: root_cause(&error),
+        hint: Some("is `saltlake serve` running there? --url takes its flight address".into()),
+    };
+    let scheme = if target.tls.is_some() { "https" } else { "http" };
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+        .map_err(|error| Failure::usage(format!("{address}: {error}")))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_while_idle(true);
+    if let Some(Tls { root }) = &target.tls {
+        let unusable = |reason: &dyn std::fmt::Display| {
+            Failure::usage(format!("--sslrootcert {}: {reason}", root.display()))
+        };
+        let pem = std::fs::read(root).map_err(|error| unusable(&error))?;
+        let config = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(pem))
+            .domain_name(target.host.clone());
+        endpoint = endpoint.tls_config(config).map_err(|error| unusable(&error))?;
     }
-    let host = url.host_str().unwrap_or_default();
-    if host.is_empty() {
-        return Err(Failure::usage(format!("--url {text}: no host, expected http://HOST:PORT")));
-    }
-    // `Url` hides port 80 because it is the default of http.
-    let port = url.port().unwrap_or(if with_scheme.contains(":80") { 80 } else { DEFAULT_PORT });
-    Ok(format!("{host}:{port}"))
+    endpoint.connect().await.map_err(refused)
 }
 
 /// Returns the innermost cause: tonic's own text is "transport error" whatever happened.
@@ -147,32 +190,5 @@ fn failure(error: &FlightError) -> Failure {
             message: other.to_string(),
             ..Diagnostic::default()
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read_in_every_documented_form() {
-        for (text, expected) in [
-            ("http://127.0.0.1:5434", "127.0.0.1:5434"),
-            ("grpc://db.example:9000", "db.example:9000"),
-            ("127.0.0.1:7", "127.0.0.1:7"),
-            ("localhost", "localhost:5434"),
-            ("http://[::1]:5434", "[::1]:5434"),
-            ("http://lake:80", "lake:80"),
-        ] {
-            assert_eq!(parse_address(text).expect(text), expected);
-        }
-    }
-
-    #[test]
-    fn wrong_addresses_are_usage_errors() {
-        for text in ["ftp://x:1", "https://x:1", "http://", "a b", "x:notaport"] {
-            let failure = parse_address(text).expect_err(text);
-            assert_eq!(failure.exit_code(), 2, "{text}");
-        }
     }
 }

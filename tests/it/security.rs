@@ -178,6 +178,55 @@ fn flight_and_http_are_encrypted() {
     assert_eq!(ask(&python, &server, &root), EXPECTED);
 }
 
+/// Asks with `saltlake sql`.
+fn shell(server: &Server, dir: &Path, url: &str, password: Option<&str>) -> Output {
+    let (_, port) = server.flight.rsplit_once(':').unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_saltlake"));
+    let url = url.replace("PORT", port);
+    command.args([
+        "sql",
+        "--url",
+        &url,
+        "--format",
+        "csv",
+        "-c",
+        "SELECT count(*) AS n FROM trips",
+    ]);
+    for name in ["PGUSER", "PGPASSWORD", "PGSSLMODE", "PGSSLROOTCERT"] {
+        command.env_remove(name);
+    }
+    command.envs(password.map(|password| ("PGPASSWORD", password)));
+    command.current_dir(dir).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn the_shell_logs_in_encrypted_or_not() {
+    let (dir, lake) = (secrets(), lake());
+    let plain = Server::standalone_with(&lake, &with_users(dir.path()));
+    let folder = dir.path();
+    let url = "http://ann@localhost:PORT";
+    accepted(&shell(&plain, folder, url, Some(PASSWORD)), "n\n2");
+    accepted(&shell(&plain, folder, "http://ann:p%C3%A4ssword%201@localhost:PORT", None), "n\n2");
+    for (url, password) in
+        [(url, Some("wrong")), (url, None), ("http://bob@localhost:PORT", Some(PASSWORD))]
+    {
+        let output = shell(&plain, folder, url, password);
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        refused(&output, "password authentication failed for user");
+    }
+    refused(&shell(&plain, folder, "http://localhost:PORT", None), "password authentication");
+
+    let options = with_tls(with_users(dir.path()), dir.path());
+    let encrypted = Server::standalone_with(&lake, &options);
+    let url = "https://ann@localhost:PORT?sslrootcert=cert.pem";
+    accepted(&shell(&encrypted, folder, url, Some(PASSWORD)), "n\n2");
+    let url = "ann@localhost:PORT?sslmode=verify-full&sslrootcert=cert.pem";
+    let url = format!("grpc://{url}");
+    accepted(&shell(&encrypted, folder, &url, Some(PASSWORD)), "n\n2");
+    refused(&shell(&encrypted, secrets().path(), &url, Some(PASSWORD)), "cannot open localhost");
+    refused(&shell(&encrypted, folder, "http://ann@localhost:PORT", Some(PASSWORD)), "localhost");
+}
+
 #[test]
 fn a_server_that_would_be_open_to_a_network_does_not_start() {
     let lake = lake();
