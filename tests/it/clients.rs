@@ -48,17 +48,28 @@ fn known_differences() -> BTreeSet<(String, String)> {
 
 /// Runs clients on both servers and compares; `run` runs the script of a client on an address.
 fn compare(clients: &[&str], run: impl Fn(&str, &str) -> Output) {
+    compare_doors(clients, |postgres| postgres.to_owned(), |server| server.pg.clone(), run);
+}
+
+/// As [`compare`], with the addresses that the script is given.
+fn compare_doors(
+    clients: &[&str],
+    theirs: impl Fn(&str) -> String,
+    ours: impl Fn(&Server) -> String,
+    run: impl Fn(&str, &str) -> Output,
+) {
     let Some(postgres) = Postgres::start() else { return };
     crate::slt::load(&mut Pg::connect(&postgres.address).unwrap());
     let lake = Lake::standard();
     let server = Server::standalone(&lake);
+    let addresses = [theirs(&postgres.address), ours(&server)];
     let mut known = known_differences();
     known.retain(|(client, _)| clients.contains(&client.as_str()));
     let mut failures = Vec::new();
     for client in clients {
         let client = *client;
-        let [theirs, ours] = [&postgres.address, &server.pg]
-            .map(|address| results(client, address, &run(client, address)));
+        let [theirs, ours] =
+            addresses.each_ref().map(|address| results(client, address, &run(client, address)));
         assert!(!theirs.is_empty(), "{client} checks nothing");
         let n_same = theirs.iter().filter(|(check, result)| ours.get(*check) == Some(*result));
         eprintln!("{client}: {} of {} checks as on PostgreSQL", n_same.count(), theirs.len());
@@ -84,6 +95,16 @@ fn python_clients_print_what_they_print_on_postgres() {
     compare(&PYTHON, |client, address| {
         let script = source_root().join(format!("tests/clients/run_{client}.py"));
         python.run_file(&script, &[address])
+    });
+}
+
+#[test]
+fn flight_sql_prints_what_postgres_prints() {
+    let Some(python) = Python::find() else { return };
+    let theirs = |address: &str| format!("{address}#pg");
+    let ours = |server: &Server| format!("{}#flight", server.flight);
+    compare_doors(&["flightsql"], theirs, ours, |_, address| {
+        python.run_file(&source_root().join("tests/clients/run_flightsql.py"), &[address])
     });
 }
 
