@@ -104,6 +104,7 @@ impl Columns {
     /// Returns what a scan of the table says beyond a Parquet scan.
     pub(crate) fn scan(&self, deletes: Vec<ScanDelete>, store_key: String) -> ScanSpec {
         ScanSpec {
+            vended: None,
             rule: self.rule,
             schema: Arc::clone(&self.schema),
             older_schemas: vec![],
