@@ -15,7 +15,9 @@ use crate::error::{Error, Result};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::SchemaProvider;
 use datafusion::config::ConfigOptions;
-use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::execution::{
+    FunctionRegistry, SendableRecordBatchStream, SessionState, SessionStateBuilder,
+};
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Ast;
@@ -412,6 +414,7 @@ impl Session {
             }
         };
         self.follow_search_path();
+        self.follow_time_zone();
         changed
     }
 
@@ -438,6 +441,17 @@ impl Session {
             }
         }
         self.follow_search_path();
+        self.follow_time_zone();
+    }
+
+    /// The zone of `now()` is in its type, so the function is made anew for another one.
+    fn follow_time_zone(&self) {
+        let state = &mut self.inner.lock().state;
+        let Ok(now) = state.udf("now") else { return };
+        if let Some(now) = now.inner().with_updated_config(state.config_options()) {
+            // It takes the place of the one before, which cannot fail.
+            let _ = state.register_udf(Arc::new(now));
+        }
     }
 
     /// Notes that a query waits for its client: a cancel request does not mean it.

@@ -33,7 +33,8 @@ def objects():
     found = connection.adbc_get_objects(depth="columns", db_schema_filter="public", table_name_filter="emp").read_all().to_pylist()
     return [
         (catalog["catalog_name"], schema["db_schema_name"], entry["table_name"], entry["table_type"],
-         [(c["column_name"], c["ordinal_position"]) for c in entry["table_columns"]])
+         # The driver asks for them without an order.
+         sorted(((c["column_name"], c["ordinal_position"]) for c in entry["table_columns"]), key=lambda c: c[1]))
         for catalog in found if catalog["catalog_db_schemas"]
         for schema in catalog["catalog_db_schemas"] if schema["db_schema_tables"]
         for entry in schema["db_schema_tables"]

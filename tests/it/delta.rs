@@ -89,7 +89,7 @@ fn filters_leave_out_files_and_rows_stay_the_same() {
     }
     for (filter, expected) in [
         ("region = 'r1'", "(24 pruned)"),
-        ("id = 17", "(31 pruned)"),
+        ("id = 17", "(28 pruned)"),
         ("gone = 200", "(31 pruned)"),
     ] {
         let note = check("py_events", filter);

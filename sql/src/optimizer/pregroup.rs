@@ -14,11 +14,11 @@
 //! three sets on: where nearly every row is a group of its own, the first step costs about as much as one set.
 
 use crate::functions::quotient::quotient;
+use crate::functions::sum;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::functions_aggregate::count::count_udaf;
-use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::{
     Aggregate, AggregateUDF, Expr, ExprSchemable, GroupingSet, LogicalPlan, Projection, cast, lit,
@@ -191,7 +191,7 @@ fn split(expr: &Expr, aggregate: &Aggregate, parts: &mut Parts) -> Result<Option
         ("sum", [value]) if is_number(value.get_type(schema)?) => {
             Some(Value::Plain(parts.add(expr.clone(), Arc::clone(func))))
         }
-        ("count", _) => Some(Value::Count(parts.add(expr.clone(), sum_udaf()))),
+        ("count", _) => Some(Value::Count(parts.add(expr.clone(), sum()))),
         ("avg", [value]) => {
             let is_known = match value.get_type(schema)? {
                 DataType::Float64 => true,
@@ -201,12 +201,17 @@ fn split(expr: &Expr, aggregate: &Aggregate, parts: &mut Parts) -> Result<Option
             };
             is_known.then(|| {
                 let part = |func: Arc<AggregateUDF>| call(func, args.clone(), filter.clone());
-                let sum = parts.add(part(sum_udaf()), sum_udaf());
-                Value::Average(sum, parts.add(part(count_udaf()), sum_udaf()))
+                let total = parts.add(part(sum()), sum());
+                Value::Average(total, parts.add(part(count_udaf()), sum()))
             })
         }
         _ => None,
     })
+}
+
+/// The sum that workers know by this name.
+fn sum() -> Arc<AggregateUDF> {
+    Arc::new(sum::exact())
 }
 
 fn call(func: Arc<AggregateUDF>, args: Vec<Expr>, filter: Option<Box<Expr>>) -> Expr {

@@ -52,6 +52,52 @@ pub fn merge(declared: &[u32], planned: &[Option<DataType>]) -> Vec<Parameter> {
         .collect()
 }
 
+/// Types that PostgreSQL names and the planner has no own type for.
+const ONLY_NAMED: [&str; 8] =
+    ["json", "jsonb", "name", "oid", "regclass", "regproc", "regtype", "uuid"];
+
+/// Adds the types that casts give to parameters a client did not declare, as in `$1::oid[]`.
+///
+/// Needed where the plan's type is another one: told `bigint[]` for it, asyncpg asks what that is, with a parameter of
+/// the same kind, without end.
+pub fn named(statement: &Statement, declared: &[u32]) -> Vec<u32> {
+    let mut named = Named(declared.to_vec());
+    if let Ast::Statement(ast) = &statement.ast {
+        let _ = Visit::visit(ast.as_ref(), &mut named);
+    }
+    named.0
+}
+
+struct Named(Vec<u32>);
+
+impl Visitor for Named {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Cast { expr, data_type, .. } = expr
+            && let Some(number) = placeholder(expr)
+            && let Some(named) = types::by_sql_name(&data_type.to_string())
+            && ONLY_NAMED.contains(&named.base.name)
+        {
+            if self.0.len() < number {
+                self.0.resize(number, 0);
+            }
+            let declared = &mut self.0[number - 1];
+            *declared = if *declared == 0 { named.oid() } else { *declared };
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The number of a placeholder, from 1.
+fn placeholder(expr: &Expr) -> Option<usize> {
+    let Expr::Value(value) = expr else { return None };
+    let Value::Placeholder(name) = &value.value else { return None };
+    let number = name.strip_prefix('$')?.parse().ok()?;
+    // As many as a Bind message has room for.
+    (1..=usize::from(u16::MAX)).contains(&number).then_some(number)
+}
+
 fn declared_type(declared: &[u32], idx: usize) -> Option<ColumnType> {
     let oid = *declared.get(idx)?;
     types::by_oid(oid).filter(|ty| ty.base != &types::UNKNOWN)
@@ -85,12 +131,7 @@ impl Visitor for Count {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if let Expr::Value(value) = expr
-            && let Value::Placeholder(name) = &value.value
-            && let Some(number) = name.strip_prefix('$').and_then(|number| number.parse().ok())
-        {
-            self.0 = self.0.max(number);
-        }
+        self.0 = self.0.max(placeholder(expr).unwrap_or_default());
         ControlFlow::Continue(())
     }
 }
@@ -103,11 +144,8 @@ impl VisitorMut for Declare<'_> {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
-        let Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
-        let number = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok());
-        let idx = number.and_then(|number| number.checked_sub(1));
-        let declared = idx.and_then(|idx| declared_type(self.declared, idx));
+        let number = placeholder(expr);
+        let declared = number.and_then(|number| declared_type(self.declared, number - 1));
         if let Some(data_type) = declared.and_then(|declared| sql_type(&declared)) {
             *expr = Expr::Cast {
                 kind: datafusion::sql::sqlparser::ast::CastKind::Cast,

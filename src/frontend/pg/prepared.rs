@@ -120,13 +120,14 @@ impl Connection {
         oids: &[u32],
     ) -> Result<(Prepared, Vec<Parameter>), Interrupt> {
         let n_parameters = params::count(&statement);
+        let named = params::named(&statement, oids);
         let statement = self.rewrite(statement).await?;
         let typed = params::declare(statement, oids)?;
         let prepared = self.prepare(&typed).await?;
         // What is known to be empty was left out, and its parameters with it; the client has values for them.
         let mut planned = prepared.parameters.clone();
         planned.resize(planned.len().max(n_parameters), None);
-        let parameters = params::merge(oids, &planned);
+        let parameters = params::merge(&named, &planned);
         Ok((prepared, parameters))
     }
 

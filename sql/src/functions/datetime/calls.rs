@@ -71,7 +71,8 @@ fn run_to_char(arrays: &[ArrayRef], call: &Call<'_>) -> Result<ArrayRef> {
     let (mut last, mut text) = (Last::default(), String::new());
     let mut written = StringBuilder::with_capacity(patterns.len(), patterns.len() * 16);
     for row in 0..patterns.len() {
-        if values.is_null(row) || patterns.is_null(row) {
+        // An array of nothing but NULL has no bitmap that says so.
+        if data_type.is_null() || values.is_null(row) || patterns.is_null(row) {
             written.append_null();
             continue;
         }
