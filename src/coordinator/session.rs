@@ -202,6 +202,7 @@ impl Session {
             terminated: CancellationToken::new(),
         };
         session.follow_search_path();
+        session.follow_time_zone();
         Ok(session)
     }
 
