@@ -2,7 +2,7 @@
 //!
 //! Made by the lake when a statement names the table. Its columns are those of the metadata when the statement was
 //! planned; its files are chosen when a scan is planned, from the version that the whole statement sees
-//! ([`super::pin`]). A prepared statement that runs later sees the version of then, with the columns of its planning.
+//! ([`crate::pin`]). A prepared statement that runs later sees the version of then, with the columns of its planning.
 
 use super::block::DeleteKind;
 use super::facade;

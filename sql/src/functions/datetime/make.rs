@@ -133,7 +133,8 @@ fn run_interval(arrays: &[ArrayRef], _: &Call<'_>) -> Result<ArrayRef> {
         };
         let [years, months, weeks, days, hours, minutes] = whole;
         let micros = (seconds * MICROS_PER_SECOND as f64).round_ties_even();
-        if !(micros.abs() < i64::MAX as f64) {
+        // NaN is out of range too.
+        if micros.is_nan() || micros.abs() >= i64::MAX as f64 {
             return Err(out_of_range());
         }
         let span = || {

@@ -91,7 +91,7 @@ pub(super) enum Name {
     /// `MM`
     Month,
     /// `MONTH`, `MON`
-    MonthName { short: bool },
+    MonthWord { short: bool },
     /// `OF`
     Offset,
     /// `Q`
@@ -150,11 +150,11 @@ const FIELDS: &[(&str, Name)] = &[
     ("J", Name::Julian),
     ("MI", Name::Minute),
     ("MM", Name::Month),
-    ("MONTH", Name::MonthName { short: false }),
-    ("MON", Name::MonthName { short: true }),
+    ("MONTH", Name::MonthWord { short: false }),
+    ("MON", Name::MonthWord { short: true }),
     ("MS", Name::Fraction(3)),
-    ("Month", Name::MonthName { short: false }),
-    ("Mon", Name::MonthName { short: true }),
+    ("Month", Name::MonthWord { short: false }),
+    ("Mon", Name::MonthWord { short: true }),
     ("OF", Name::Offset),
     ("P.M.", Name::Half),
     ("PM", Name::Half),
@@ -210,8 +210,8 @@ const LOWER: &[(&str, Name)] = &[
     ("j", Name::Julian),
     ("mi", Name::Minute),
     ("mm", Name::Month),
-    ("month", Name::MonthName { short: false }),
-    ("mon", Name::MonthName { short: true }),
+    ("month", Name::MonthWord { short: false }),
+    ("mon", Name::MonthWord { short: true }),
     ("ms", Name::Fraction(3)),
     ("of", Name::Offset),
     ("p.m.", Name::Half),
@@ -255,7 +255,7 @@ impl Field {
                 | Name::Half
                 | Name::Weekday { .. }
                 | Name::Exact
-                | Name::MonthName { .. }
+                | Name::MonthWord { .. }
                 | Name::Offset
                 | Name::RomanMonth
                 | Name::Zone

@@ -55,7 +55,7 @@ fn is_of_intervals(name: Name) -> bool {
             | Name::Weekday { .. }
             | Name::WeekdayNumber
             | Name::IsoWeekday
-            | Name::MonthName { .. }
+            | Name::MonthWord { .. }
             | Name::Zone
             | Name::ZoneHour
             | Name::ZoneMinute
@@ -71,7 +71,7 @@ fn print_field(field: &Field, time: &Parts, out: &mut String) {
             word(field, if time.hour % 24 >= 12 { "PM" } else { "AM" }, 0, out);
         }
         Name::Weekday { short } => name(field, WEEKDAYS[time.weekday as usize], short, out),
-        Name::MonthName { short } => {
+        Name::MonthWord { short } => {
             if let Some(month) = MONTHS.get((time.month - 1) as usize) {
                 name(field, month, short, out);
             }

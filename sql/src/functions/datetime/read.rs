@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
                     _ => set(&mut self.read.micros, scaled(6), field)?,
                 }
             }
-            Name::MonthName { short } => {
+            Name::MonthWord { short } => {
                 let names = MONTHS.map(|name| if short { &name[..3] } else { name });
                 let month = self.word(field, &names)? as i64 + 1;
                 set(&mut self.read.month, month, field)?;
@@ -286,7 +286,7 @@ impl Read {
             Name::Year(_)
             | Name::YearWithComma
             | Name::Month
-            | Name::MonthName { .. }
+            | Name::MonthWord { .. }
             | Name::RomanMonth
             | Name::Day
             | Name::DayOfYear

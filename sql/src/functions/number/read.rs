@@ -172,9 +172,9 @@ impl Reader<'_> {
             Part::Comma if self.peek() == Some(b',') => self.at += 1,
             Part::Currency => self.skip_other(1),
             Part::Suffix(_) => self.skip_other(2),
-            Part::Minus => self.own_sign(&[b'-']),
-            Part::Plus => self.own_sign(&[b'+']),
-            Part::EitherSign => self.own_sign(&[b'-', b'+']),
+            Part::Minus => self.own_sign(b"-"),
+            Part::Plus => self.own_sign(b"+"),
+            Part::EitherSign => self.own_sign(b"-+"),
             Part::Text(_) => self.skip_character(),
             Part::Comma | Part::Silent(_) | Part::Roman { .. } => {}
         }
@@ -255,10 +255,12 @@ impl Reader<'_> {
                 self.sign = Some(sign);
                 self.at += 1;
             }
-        } else if !is_read && !self.shape.has_plus && !self.shape.has_minus {
-            if let Some(sign @ (b'-' | b'+')) = self.peek() {
-                self.sign = Some(sign);
-            }
+        } else if !is_read
+            && !self.shape.has_plus
+            && !self.shape.has_minus
+            && let Some(sign @ (b'-' | b'+')) = self.peek()
+        {
+            self.sign = Some(sign);
         }
     }
 }
