@@ -294,22 +294,38 @@ impl Lake {
         name: &str,
     ) -> Result<Option<Arc<dyn TableProvider>>> {
         let definitions = self.definitions.read().await?;
-        if let Some(table) = definitions.table(schema, name) {
-            // Boxed, like the others here: views nest this future in itself.
-            return Ok(Some(Box::pin(self.load_external(table)).await?));
-        }
         if let Some(view) = definitions.view(schema, name) {
             return Ok(Some(self.plan_view(view).await?));
         }
-        let find = self.discovery.find(&definitions.schemas, schema, name);
-        if let Some(found) = Box::pin(find).await? {
-            return Box::pin(self.load_found(&found)).await;
+        self.table_provider(&definitions, schema, name).await
+    }
+
+    /// Apart from views, which nest their futures in each other: what is large must not lie on the stack of each.
+    fn table_provider<'a>(
+        &'a self,
+        definitions: &'a Definitions,
+        schema: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<dyn TableProvider>>>> {
+        Box::pin(self.find_table(definitions, schema, name))
+    }
+
+    async fn find_table(
+        &self,
+        definitions: &Definitions,
+        schema: &str,
+        name: &str,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(table) = definitions.table(schema, name) {
+            return Ok(Some(self.load_external(table).await?));
         }
-        let extended = self.extended_table(&definitions, schema, name);
-        if let Some(table) = Box::pin(extended).await? {
+        if let Some(found) = self.discovery.find(&definitions.schemas, schema, name).await? {
+            return self.load_found(&found).await;
+        }
+        if let Some(table) = self.extended_table(definitions, schema, name).await? {
             return Ok(Some(table));
         }
-        self.check_schema(&definitions, schema).await?;
+        self.check_schema(definitions, schema).await?;
         Ok(None)
     }
 
