@@ -7,6 +7,7 @@ mod datetime;
 mod given;
 pub mod interval;
 pub mod json;
+mod literal;
 mod number;
 pub mod quotient;
 mod required;

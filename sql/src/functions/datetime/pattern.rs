@@ -4,6 +4,8 @@
 //! spelling that the table has; `FM` and `TM` before a field and `TH` behind it belong to it; text in double quotes is
 //! text; every other character stands for itself.
 
+use crate::functions::literal::{take_plain, take_quoted};
+
 /// A part of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Part {
@@ -276,12 +278,11 @@ pub(super) fn parse(pattern: &str) -> Vec<Part> {
             let ordinal = take_ordinal(&mut rest);
             parts.push(Part::Field(Field { name, spelling, is_filled, is_translated, ordinal }));
         } else if let Some(quoted) = rest.strip_prefix('"') {
-            rest = take_quoted(quoted, &mut parts);
+            rest = take_quoted(quoted, |character| parts.push(Part::Text(character)));
         } else {
-            let text = rest.strip_prefix('\\').filter(|text| text.starts_with('"'));
-            let mut characters = text.unwrap_or(rest).chars();
-            parts.extend(characters.next().map(plain));
-            rest = characters.as_str();
+            let (character, after) = take_plain(rest);
+            parts.extend(character.map(plain));
+            rest = after;
         }
     }
     parts
@@ -308,19 +309,6 @@ fn take_ordinal(rest: &mut &str) -> Option<Ordinal> {
         }
     }
     None
-}
-
-/// Takes text up to the closing quote; a backslash makes the next character plain.
-fn take_quoted<'a>(quoted: &'a str, parts: &mut Vec<Part>) -> &'a str {
-    let mut characters = quoted.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' => break,
-            '\\' => parts.push(Part::Text(characters.next().unwrap_or('\\'))),
-            character => parts.push(Part::Text(character)),
-        }
-    }
-    characters.as_str()
 }
 
 fn plain(character: char) -> Part {

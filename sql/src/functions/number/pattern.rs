@@ -2,6 +2,7 @@
 
 use crate::functions::datetime::Ordinal;
 use crate::functions::given::failed;
+use crate::functions::literal::{take_plain, take_quoted};
 use datafusion::common::Result;
 
 /// A part of a pattern.
@@ -140,12 +141,11 @@ impl Pattern {
                 parts.push(*part);
                 rest = &rest[spelling.len()..];
             } else if let Some(quoted) = rest.strip_prefix('"') {
-                rest = quoted_text(quoted, &mut parts);
+                rest = take_quoted(quoted, |character| parts.push(Part::Text(character)));
             } else {
-                let text = rest.strip_prefix('\\').filter(|text| text.starts_with('"'));
-                let mut characters = text.unwrap_or(rest).chars();
-                parts.extend(characters.next().map(Part::Text));
-                rest = characters.as_str();
+                let (character, after) = take_plain(rest);
+                parts.extend(character.map(Part::Text));
+                rest = after;
             }
         }
         Ok(Self { parts, shape })
@@ -155,18 +155,6 @@ impl Pattern {
     pub(super) fn scale(&self) -> usize {
         self.shape.n_behind + self.shape.n_shift
     }
-}
-
-fn quoted_text<'a>(quoted: &'a str, parts: &mut Vec<Part>) -> &'a str {
-    let mut characters = quoted.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' => break,
-            '\\' => parts.push(Part::Text(characters.next().unwrap_or('\\'))),
-            character => parts.push(Part::Text(character)),
-        }
-    }
-    characters.as_str()
 }
 
 impl Shape {
