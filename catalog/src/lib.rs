@@ -17,7 +17,7 @@
 //!                              └─> cache     columns and statistics of unchanged files
 //! ```
 //!
-//! [`pin`] makes one statement see one version of a table.
+//! [`metadata_columns`] are what a row of a table says of where it is stored. [`pin`] makes one statement see one version of a table.
 
 pub mod error;
 pub mod store;
@@ -33,6 +33,7 @@ mod iceberg;
 mod lake;
 mod listing;
 mod location;
+mod metadata_columns;
 mod pin;
 mod pruning;
 mod registry;
@@ -53,6 +54,7 @@ pub use error::{Error, Result};
 pub use format::FileKind;
 pub use iceberg::ScanCodec;
 pub use lake::{Catalog, Lake, LakeOptions, Names, Relation, RelationKind};
+pub use metadata_columns::{METADATA_COLUMNS, with_metadata_columns};
 pub use pin::one_snapshot;
 pub use scan_log::{ScanLog, TableScan};
 pub use services::definition::{CatalogDefinition, CatalogKind, is_secret_option};

@@ -15,7 +15,7 @@ use crate::pruning;
 use crate::scan_log::{ScanLog, TableScan};
 use crate::schema::infer::infer_file;
 use crate::schema::merge::merge;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaBuilder, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -31,6 +31,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::LexOrdering;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
@@ -40,6 +41,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// The metadata column of a file's location.
+pub(crate) const FILE_COLUMN: &str = "_file";
 /// How long a listing serves the scans of a statement. Planning takes less; a later run of the plan lists again.
 pub(crate) const PIN_TIME: Duration = Duration::from_millis(200);
 /// Files whose columns or statistics are read at the same time.
@@ -80,7 +83,9 @@ pub struct LakeTable {
     source: Source,
     caches: Arc<Caches>,
     file_schema: SchemaRef,
+    /// Values that a whole file shares: its partition's, and [`FILE_COLUMN`].
     partition_fields: Fields,
+    has_file_column: bool,
     table_schema: SchemaRef,
     pinned: Mutex<Pinned>,
 }
@@ -126,9 +131,31 @@ impl LakeTable {
             caches,
             file_schema,
             partition_fields,
+            has_file_column: false,
             table_schema: Arc::new(Schema::new(fields)),
             pinned: Mutex::new(Pinned { listing, at }),
         }))
+    }
+
+    /// Returns the table with the column of its files' locations; `None` when it has one of that name.
+    pub(crate) fn with_file_column(&self) -> Option<Self> {
+        if self.table_schema.column_with_name(FILE_COLUMN).is_some() {
+            return None;
+        }
+        let file = Arc::new(Field::new(FILE_COLUMN, DataType::Utf8, false));
+        let mut table_fields = SchemaBuilder::from(self.table_schema.fields());
+        let mut partition_fields = SchemaBuilder::from(&self.partition_fields);
+        table_fields.push(Arc::clone(&file));
+        partition_fields.push(file);
+        Some(Self {
+            source: self.source.clone(),
+            caches: Arc::clone(&self.caches),
+            file_schema: Arc::clone(&self.file_schema),
+            partition_fields: partition_fields.finish().fields,
+            has_file_column: true,
+            table_schema: Arc::new(table_fields.finish()),
+            pinned: Mutex::new(self.pinned.lock().clone()),
+        })
     }
 
     /// Returns the format of the table's files; `None` while it has none.
@@ -155,7 +182,12 @@ impl LakeTable {
         let types: Vec<DataType> =
             self.partition_fields.iter().map(|field| field.data_type().clone()).collect();
         let file = |listed: &ListedFile| {
-            let values = listed.typed_partition_values(&listing.partition_keys, &types)?;
+            let mut values = listed.typed_partition_values(&listing.partition_keys, &types)?;
+            if self.has_file_column {
+                let store_url = self.source.store_url.as_str();
+                let location = format!("{store_url}{}", listed.meta.location);
+                values.push(ScalarValue::Utf8(Some(location)));
+            }
             Ok(PartitionedFile::new_from_meta(listed.meta.clone()).with_partition_values(values))
         };
         listing.files.iter().map(file).collect()
@@ -416,7 +448,7 @@ fn attach(file: PartitionedFile, facts: &FileFacts) -> PartitionedFile {
     let mut file =
         file.with_statistics(Arc::clone(&facts.statistics)).with_ordering(facts.ordering.clone());
     // DataFusion takes partition values to be never null; ours may be.
-    if file.partition_values.iter().any(datafusion::scalar::ScalarValue::is_null)
+    if file.partition_values.iter().any(ScalarValue::is_null)
         && let Some(statistics) = &mut file.statistics
     {
         let statistics = Arc::make_mut(statistics);

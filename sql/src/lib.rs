@@ -5,6 +5,7 @@
 //! 3. [`placement`] decides where the plan runs and cuts it into stages.
 //! 4. [`explain`] shows the plan that really runs, and after a run what each stage and task did.
 //!
+//! [`metadata_columns`] keeps columns that a table has for one statement out of its `*`.
 //! [`names`] knows what PostgreSQL calls the columns of a result.
 //! Skewed joins are decided in [`skew`], salted by a pass of the optimizer, and run by [`exec`]; [`codec`] is the wire form.
 //! [`fingerprint`] tells whether what was learned from files still holds.
@@ -18,6 +19,7 @@ pub mod exec;
 pub mod explain;
 pub mod fingerprint;
 pub mod functions;
+pub mod metadata_columns;
 pub mod names;
 pub mod obstacle;
 pub mod optimizer;

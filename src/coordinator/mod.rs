@@ -8,7 +8,7 @@
 //!          ├─> run         plan, place, execute, retry, cancel ──> planning, threads, query, membership, key_profiles
 //!          ├─> copy        COPY … TO: staged, then shown
 //!          ├─> temporary   tables and views of this session alone
-//!          └─> names       the catalog a session sees ──> system_tables, information_schema
+//!          └─> names       the catalog a session sees ──> metadata_columns, system_tables, information_schema
 //! ```
 
 mod catalogs;
@@ -18,6 +18,7 @@ mod information_schema;
 mod join_log;
 mod key_profiles;
 pub mod membership;
+mod metadata_columns;
 mod names;
 mod parameters;
 mod planning;

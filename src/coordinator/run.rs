@@ -8,7 +8,7 @@ use super::query::{NewQuery, Query};
 use super::running::Deadline;
 use super::session::{Outcome, Rows, Session};
 use super::threads::Batches;
-use super::{Coordinator, EXCHANGE_BUFFER_BYTES, Role, temporary};
+use super::{Coordinator, EXCHANGE_BUFFER_BYTES, Role, metadata_columns, temporary};
 use crate::error::{Error, Result};
 use arrow::array::{RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::cast;
@@ -65,7 +65,7 @@ pub(super) fn statement_to_plan(
 }
 
 async fn plan_statement(state: SessionState, ast: Ast) -> Result<LogicalPlan> {
-    let plan = one_snapshot(state.statement_to_plan(ast)).await?;
+    let plan = one_snapshot(metadata_columns::statement_to_plan(state.clone(), ast)).await?;
     // Types are settled here and not only while optimizing: until then a UNION of integers and decimals claims to be
     // integers, and clients are told the columns before the query runs.
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;

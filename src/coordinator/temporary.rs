@@ -6,6 +6,7 @@
 //! Limits: no constraints but NOT NULL, no defaults, no UPDATE or DELETE. A server that is killed leaves the folder behind.
 
 use super::command::parts;
+use super::metadata_columns;
 use super::names::TEMPORARY_SCHEMA;
 use super::session::{Outcome, Session};
 use crate::error::{Error, Result};
@@ -328,7 +329,7 @@ impl Session {
         let ast = Ast::Statement(Box::new(Sql::CreateTable(create)));
         let state = self.state();
         let planning = &self.coordinator.planning;
-        let plan = planning.run(async move { Ok(state.statement_to_plan(ast).await?) }).await?;
+        let plan = planning.run(metadata_columns::statement_to_plan(state, ast)).await?;
         let refuse = |feature: &str| Err(Error::NotSupported { feature: feature.to_string() });
         let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) = plan else {
             return refuse("this form of CREATE TEMPORARY TABLE");

@@ -23,6 +23,7 @@ mod golden;
 mod http;
 mod iceberg;
 mod memory;
+mod metadata_columns;
 mod pg;
 mod process;
 mod readme;

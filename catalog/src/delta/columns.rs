@@ -107,6 +107,7 @@ impl Columns {
             vended: None,
             rule: self.rule,
             schema: Arc::clone(&self.schema),
+            reserved: None,
             older_schemas: vec![],
             mapping_json: None,
             mapping: Some(Arc::clone(&self.mapping)),

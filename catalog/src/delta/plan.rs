@@ -8,7 +8,7 @@ use super::place::Resolver;
 use super::prune;
 use super::version::{Place, Version};
 use crate::error::{Error, Result};
-use crate::iceberg::{DeleteKind, FileInfo, ScanDelete};
+use crate::iceberg::{DeleteKind, FILE, FileInfo, ScanDelete};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
@@ -16,6 +16,7 @@ use chrono::DateTime;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
@@ -132,7 +133,8 @@ impl Plan {
     }
 
     /// Returns the files for DataFusion's scan, with what it does not know of them. Partition values go by the names that
-    /// columns have in the version, ids by those of the statement.
+    /// columns have in the version, ids by those of the statement. Where the statement asks for the files' locations, they
+    /// are told with `store_url` before them.
     ///
     /// # Errors
     /// When a file lies where statements may not read.
@@ -142,6 +144,7 @@ impl Plan {
         files: &FileList,
         columns: &Columns,
         resolver: &Resolver,
+        store_url: Option<&ObjectStoreUrl>,
     ) -> Result<Vec<PartitionedFile>> {
         let partitions: Vec<(i32, &ArrayRef)> = version
             .columns
@@ -166,8 +169,12 @@ impl Plan {
             let constant = |(id, values): &(i32, &ArrayRef)| {
                 Ok((*id, ScalarValue::try_from_array(values, row)?))
             };
-            let constants: HashMap<_, _> =
+            let mut constants: HashMap<_, _> =
                 partitions.iter().map(constant).collect::<Result<_>>()?;
+            if let Some(store_url) = store_url {
+                let location = format!("{}{}", store_url.as_str(), meta.location);
+                constants.insert(FILE, ScalarValue::Utf8(Some(location)));
+            }
             let mut file = PartitionedFile::new_from_meta(meta);
             file.extensions.insert(FileInfo {
                 location: location.to_owned(),

@@ -10,14 +10,14 @@ use super::plan::{Plan, plan};
 use super::version::{Place, Version};
 use crate::cache::Caches;
 use crate::error::Result;
-use crate::iceberg::{At, TableSource};
+use crate::iceberg::{At, FILE, Reserved, TableSource};
 use crate::scan_log::{ScanLog, TableScan};
 use crate::table::PIN_TIME;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::catalog::{MemTable, Session, TableProvider};
-use datafusion::common::project_schema;
+use datafusion::common::{ColumnStatistics, project_schema};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// A Delta table.
+#[derive(Clone)]
 pub(crate) struct DeltaTable {
     name: String,
     place: Place,
@@ -35,6 +36,9 @@ pub(crate) struct DeltaTable {
     at: At,
     loaded: Arc<Version>,
     loaded_at: Instant,
+    /// Metadata columns that the statement names.
+    reserved: Option<Arc<Reserved>>,
+    /// With the metadata columns.
     arrow: SchemaRef,
 }
 
@@ -61,7 +65,16 @@ impl DeltaTable {
         let loaded_at = Instant::now();
         let loaded = place.version(name, &at, &caches).await?;
         let arrow = loaded.columns.schema.arrow();
-        Ok(Self { name: name.to_owned(), place, caches, at, loaded, loaded_at, arrow })
+        let (name, reserved) = (name.to_owned(), None);
+        Ok(Self { name, place, caches, at, loaded, loaded_at, reserved, arrow })
+    }
+
+    /// Returns the table with those of the wanted metadata columns that it has; `None` when it has none of them.
+    pub(crate) fn with_reserved(&self, wanted: &[&str]) -> Option<Self> {
+        let schema = &self.loaded.columns.schema;
+        let reserved = Reserved::of_delta(wanted, schema)?;
+        let arrow = reserved.added_to(schema).arrow();
+        Some(Self { arrow, reserved: Some(Arc::new(reserved)), ..self.clone() })
     }
 
     /// Returns the table of the commits that are in the log.
@@ -126,10 +139,20 @@ impl TableProvider for DeltaTable {
         if plan.files.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&self.arrow, projection)?)));
         }
-        let statistics = plan.statistics(&version, &files, columns);
+        let mut statistics = plan.statistics(&version, &files, columns);
+        let n_reserved = self.reserved.as_ref().map_or(0, |reserved| reserved.n_columns());
+        let unknown = std::iter::repeat_n(ColumnStatistics::new_unknown(), n_reserved);
+        statistics.column_statistics.extend(unknown);
         let statistics = if is_cut { statistics.to_inexact() } else { statistics };
-        let partitioned = plan.partitioned_files(&version, &files, columns, &resolver)?;
-        let scan = columns.scan(plan.deletes, self.place.store_url.as_str().to_owned());
+        let has_file = self.reserved.as_ref().is_some_and(|reserved| reserved.has(FILE));
+        let store_url = has_file.then_some(&self.place.store_url);
+        let partitioned =
+            plan.partitioned_files(&version, &files, columns, &resolver, store_url)?;
+        let mut scan = columns.scan(plan.deletes, self.place.store_url.as_str().to_owned());
+        if let Some(reserved) = &self.reserved {
+            scan.schema = reserved.added_to(&scan.schema);
+            scan.reserved = Some(Arc::clone(reserved));
+        }
         let source =
             TableSource::for_session(session, &self.place.store, scan, &self.caches.deletes);
         let n_groups = session.config().target_partitions().max(1);

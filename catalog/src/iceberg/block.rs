@@ -89,6 +89,8 @@ pub(crate) struct ManifestBlock {
     pub(crate) sizes: Vec<u64>,
     pub(crate) n_rows: Vec<u64>,
     pub(crate) sequence_numbers: Vec<i64>,
+    /// Ids of the files' first rows; none at all before version 3.
+    first_row_ids: Vec<Option<i64>>,
     pub(crate) origins: Vec<Origin>,
     /// Partition values, a column for each field of the spec; `None` for a type that we do not know.
     pub(crate) partitions: Vec<Option<ArrayRef>>,
@@ -104,6 +106,11 @@ impl ManifestBlock {
     /// Returns the number of files.
     pub(crate) fn len(&self) -> usize {
         self.sizes.len()
+    }
+
+    /// Returns the id of the first row of a file; `None` when its rows have none.
+    pub(crate) fn first_row_id(&self, row: usize) -> Option<i64> {
+        self.first_row_ids.get(row).copied().flatten()
     }
 }
 
@@ -122,6 +129,7 @@ impl BlockBuilder {
             sizes: vec![],
             n_rows: vec![],
             sequence_numbers: vec![],
+            first_row_ids: vec![],
             origins: vec![],
             partitions: vec![],
             columns: HashMap::new(),
@@ -137,6 +145,15 @@ impl BlockBuilder {
         self.block.sizes.push(size);
         self.block.n_rows.push(n_rows);
         self.block.sequence_numbers.push(sequence_number);
+    }
+
+    /// Adds the id of the first row of the file that was pushed last.
+    pub(crate) fn push_first_row_id(&mut self, id: Option<i64>) {
+        let row = self.block.sizes.len().saturating_sub(1);
+        if id.is_some() {
+            self.block.first_row_ids.resize(row, None);
+            self.block.first_row_ids.push(id);
+        }
     }
 
     pub(crate) fn push_origin(
@@ -208,6 +225,7 @@ impl BlockBuilder {
         block.weight_bytes = size_of::<ManifestBlock>()
             + block.paths.get_array_memory_size()
             + block.sizes.len() * per_file
+            + block.first_row_ids.len() * size_of::<Option<i64>>()
             + block.columns.len() * size_of::<(i32, ColumnStats)>()
             + array_bytes
             + count_bytes

@@ -8,6 +8,7 @@
 use super::apply::DeleteCaches;
 use super::block::DeleteKind;
 use super::facade;
+use super::reserved::Reserved;
 use super::scan::{ColumnRule, FileInfo, ScanDelete, ScanSpec};
 use super::source::TableSource;
 use super::wire;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The form of the message. Coordinator and workers are of one version; a message of another form is refused.
-const FORM: u32 = 0x1ceb_0002;
+const FORM: u32 = 0x1ceb_0003;
 
 #[derive(Clone, PartialEq, Message)]
 struct ScanMessage {
@@ -61,6 +62,9 @@ struct ScanMessage {
     /// With credentials that a catalog service gave.
     #[prost(message, optional, tag = "10")]
     vended: Option<StoreMessage>,
+    /// Metadata columns of the scan, as an Iceberg schema, whatever the format.
+    #[prost(string, optional, tag = "11")]
+    reserved: Option<String>,
 }
 
 /// An object store and the credentials that open it. It holds secrets, so it does not print them.
@@ -181,7 +185,13 @@ impl PhysicalExtensionCodec for ScanCodec {
         };
         let mut config = config.clone();
         config.file_groups = with_infos(&config.file_groups, &message)?;
-        let scan = Arc::new(ScanSpec { vended, ..decode_spec(&message)? });
+        let mut scan = ScanSpec { vended, ..decode_spec(&message)? };
+        if let Some(json) = &message.reserved {
+            let reserved = Reserved::parse(json).map_err(wire::error)?;
+            scan.schema = reserved.added_to(&scan.schema);
+            scan.reserved = Some(Arc::new(reserved));
+        }
+        let scan = Arc::new(scan);
         let parquet = Arc::clone(&config.file_source);
         config.file_source = Arc::new(TableSource::new(parquet, scan, Arc::clone(&self.caches)));
         Ok(DataSourceExec::from_data_source(config))
@@ -265,6 +275,7 @@ fn encode(scan: &ScanSpec, infos: &[Arc<FileInfo>], parquet: Vec<u8>) -> Result<
         deletes,
         files,
         format: u32::from(scan.rule != ColumnRule::Iceberg),
+        reserved: scan.reserved.as_ref().map(|reserved| reserved.json.clone()),
         vended: scan.vended.as_ref().map(|store| encode_store(store.ship())),
     })
 }
@@ -357,6 +368,7 @@ fn decode_spec(message: &ScanMessage) -> Result<ScanSpec> {
         deletes,
         store_key,
         vended: None,
+        reserved: None,
     })
 }
 

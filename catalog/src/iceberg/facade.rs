@@ -142,6 +142,7 @@ fn spec_of(metadata: &ice::TableMetadata, spec: &ice::PartitionSpec) -> Spec {
         let result = source.as_ref().and_then(|source| field.transform.result_type(source).ok());
         let primitive = |found: &ice::Type| found.as_primitive_type().and_then(primitive_of);
         PartitionField {
+            id: field.field_id,
             name: field.name.clone(),
             source_id: field.source_id,
             transform: transform_of(field.transform),

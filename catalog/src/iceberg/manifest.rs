@@ -99,6 +99,8 @@ struct Collector {
     /// What entries that do not say so have from their manifest.
     sequence_number: i64,
     snapshot_id: i64,
+    /// The id of the first row of the next file that has none of its own.
+    next_row_id: Option<i64>,
     n_files: usize,
     partitions: Vec<Option<Values>>,
     /// By id.
@@ -119,6 +121,7 @@ impl Collector {
             is_v1: header.is_v1,
             sequence_number: manifest.sequence_number,
             snapshot_id: manifest.added_snapshot_id,
+            next_row_id: manifest.first_row_id.filter(|_| !manifest.is_deletes),
             n_files: 0,
             partitions: partitions.map(|field| field.primitive.map(Values::new)).collect(),
             columns,
@@ -142,6 +145,8 @@ impl Collector {
             count(entry.n_rows)?,
             sequence_number,
         );
+        let first_row_id = self.first_row_id(entry);
+        self.builder.push_first_row_id(first_row_id);
         let is_added = entry.status == ADDED;
         self.builder.push_origin(snapshot_id, is_added, entry.format, entry.is_encrypted);
         match (self.is_deletes, entry.content) {
@@ -152,6 +157,16 @@ impl Collector {
         self.add_partition(entry)?;
         self.n_files += 1;
         Ok(())
+    }
+
+    /// Returns the id of a file's first row: its own, else the next one of the manifest.
+    fn first_row_id(&mut self, entry: &Entry<'_>) -> Option<i64> {
+        if entry.first_row_id.is_some() {
+            return entry.first_row_id;
+        }
+        let first = self.next_row_id?;
+        self.next_row_id = first.checked_add(entry.n_rows);
+        Some(first)
     }
 
     fn add_partition(&mut self, entry: &Entry<'_>) -> Decoded<()> {

@@ -26,7 +26,8 @@ const PARTITIONS: i32 = 507;
 const SEQUENCE_NUMBER: i32 = 515;
 const CONTENT: i32 = 517;
 const KEY_METADATA: i32 = 519;
-const NAMES: [(i32, &str); 14] = [
+const FIRST_ROW_ID: i32 = 520;
+const NAMES: [(i32, &str); 15] = [
     (PATH, "manifest_path"),
     (LENGTH, "manifest_length"),
     (SPEC_ID, "partition_spec_id"),
@@ -41,6 +42,7 @@ const NAMES: [(i32, &str); 14] = [
     (SEQUENCE_NUMBER, "sequence_number"),
     (CONTENT, "content"),
     (KEY_METADATA, "key_metadata"),
+    (FIRST_ROW_ID, "first_row_id"),
 ];
 
 /// The range of one partition field in one manifest.
@@ -105,6 +107,7 @@ fn row(fields: &[Field], cursor: &mut Cursor<'_>) -> Decoded<Row> {
         existing_files: None,
         deleted_files: None,
         is_encrypted: false,
+        first_row_id: None,
     };
     let mut summaries = vec![];
     for field in fields {
@@ -131,6 +134,7 @@ fn row(fields: &[Field], cursor: &mut Cursor<'_>) -> Decoded<Row> {
                 summaries.push(summary(cursor, node)?);
                 Ok(())
             })?,
+            FIRST_ROW_ID => manifest.first_row_id = cursor.number(node)?,
             KEY_METADATA => manifest.is_encrypted = cursor.bytes(node)?.is_some(),
             _ => cursor.skip(node)?,
         }

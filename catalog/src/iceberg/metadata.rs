@@ -26,6 +26,7 @@ pub(crate) enum Transform {
 /// A field of a partition spec.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PartitionField {
+    pub(crate) id: i32,
     pub(crate) name: String,
     pub(crate) source_id: i32,
     pub(crate) transform: Transform,
@@ -141,6 +142,8 @@ pub(crate) struct ManifestEntry {
     pub(crate) existing_files: Option<u32>,
     pub(crate) deleted_files: Option<u32>,
     pub(crate) is_encrypted: bool,
+    /// The id of the first row of its files that have none of their own; version 3 only.
+    pub(crate) first_row_id: Option<i64>,
 }
 
 impl ManifestEntry {

@@ -174,6 +174,7 @@ mod tests {
 
     fn bounds(transform: Transform, source: Primitive, value: ScalarValue) -> String {
         let field = PartitionField {
+            id: 1000,
             name: "p".to_owned(),
             source_id: 1,
             transform,

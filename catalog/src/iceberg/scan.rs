@@ -5,6 +5,7 @@
 //! files.
 
 use super::block::DeleteKind;
+use super::reserved::Reserved;
 use super::schema::{NameMapping, TableSchema};
 use crate::services::vended::VendedStore;
 use datafusion::scalar::ScalarValue;
@@ -46,8 +47,10 @@ pub(crate) struct ScanDelete {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ScanSpec {
     pub(crate) rule: ColumnRule,
-    /// The columns of the table as the statement sees it.
+    /// The columns of the table as the statement sees it, metadata columns included.
     pub(crate) schema: Arc<TableSchema>,
+    /// Metadata columns that the statement names.
+    pub(crate) reserved: Option<Arc<Reserved>>,
     /// Schemas with columns that equality deletes still name.
     pub(crate) older_schemas: Vec<Arc<TableSchema>>,
     /// The name mapping as an Iceberg table's metadata write it.

@@ -10,9 +10,10 @@
 
 use super::adapter::FieldIdAdapters;
 use super::apply::DeleteCaches;
+use super::reserved;
 use super::scan::{FileInfo, ScanSpec};
 use super::wire;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_datafusion_err, internal_err};
@@ -25,9 +26,12 @@ use datafusion::datasource::physical_plan::{
     FileOpener, FileScanConfig, FileSource, ParquetSource,
 };
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::functions::core::file_row_index;
 use datafusion::physical_expr::expressions::{Column, DynamicFilterTracking, lit};
-use datafusion::physical_expr::projection::ProjectionExprs;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
+use datafusion::physical_expr::{
+    EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, ScalarFunctionExpr,
+};
 use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
@@ -35,6 +39,9 @@ use datafusion_datasource::morsel::{MorselPlan, MorselPlanner, Morselizer};
 use object_store::ObjectStore;
 use std::fmt;
 use std::sync::Arc;
+
+/// Name of the column that makes the reader count; it is in no result.
+const COUNT: &str = "__saltlake_position";
 
 /// Reads the Parquet files of an Iceberg or Delta table.
 #[derive(Clone)]
@@ -136,6 +143,55 @@ impl TableSource {
         }
     }
 
+    /// Returns the Parquet source in a form that also counts rows, when a column asks for it. The reader offers that to a
+    /// function alone: a projection that calls it is pushed down, and taken off again.
+    fn counting(&self, parquet: Arc<dyn FileSource>) -> Result<Arc<dyn FileSource>> {
+        if !self.scan.schema.columns.iter().any(reserved::needs_position) {
+            return Ok(parquet);
+        }
+        let columns = parquet
+            .projection()
+            .map(|all| all.project_schema(parquet.table_schema().table_schema()));
+        let Some(schema) = columns.transpose()? else {
+            return internal_err!("a scan without a projection");
+        };
+        let column = |(idx, field): (usize, &Arc<Field>)| ProjectionExpr {
+            expr: Arc::new(Column::new(field.name(), idx)),
+            alias: field.name().clone(),
+        };
+        let own: Vec<_> = schema.fields().iter().enumerate().map(column).collect();
+        let count = ScalarFunctionExpr::try_new(
+            file_row_index(),
+            vec![],
+            &schema,
+            Arc::new(ConfigOptions::default()),
+        )?;
+        let count = ProjectionExpr { expr: Arc::new(count), alias: COUNT.to_owned() };
+        let with_count: ProjectionExprs = own.iter().cloned().chain([count]).collect();
+        let counting = parquet.try_pushdown_projection(&with_count)?;
+        let without_count: ProjectionExprs = own.into_iter().collect();
+        match counting
+            .map(|counting| counting.try_pushdown_projection(&without_count))
+            .transpose()?
+        {
+            Some(Some(counting)) => Ok(counting),
+            _ => internal_err!("the Parquet reader counts no rows"),
+        }
+    }
+
+    /// Positions are known only to what stands above the reader.
+    fn reads_position(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
+        let needs =
+            |name: &str| self.scan.schema.column_named(name).is_some_and(reserved::needs_position);
+        let mut found = false;
+        // The closure never fails, so neither does the walk.
+        let _ = filter.apply(|node| {
+            found |= node.downcast_ref::<Column>().is_some_and(|column| needs(column.name()));
+            Ok(TreeNodeRecursion::Continue)
+        });
+        found
+    }
+
     fn without_pruning(parquet: &Arc<dyn FileSource>) -> Arc<dyn FileSource> {
         let Some(source) = parquet.downcast_ref::<ParquetSource>() else {
             return Arc::clone(parquet);
@@ -163,7 +219,7 @@ impl FileSource for TableSource {
         base_config: &FileScanConfig,
         partition: usize,
     ) -> Result<Box<dyn Morselizer>> {
-        let parquet = self.adapting();
+        let parquet = self.counting(self.adapting())?;
         let mut template = base_config.clone();
         template.file_groups.clear();
         template.file_source = Arc::clone(&parquet);
@@ -219,8 +275,12 @@ impl FileSource for TableSource {
         filters: Vec<Arc<dyn PhysicalExpr>>,
         config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn FileSource>>> {
-        let is_flat: Vec<bool> =
-            filters.iter().map(|filter| self.is_flat(filter) && self.may_grow(filter)).collect();
+        let is_flat: Vec<bool> = filters
+            .iter()
+            .map(|filter| {
+                self.is_flat(filter) && self.may_grow(filter) && !self.reads_position(filter)
+            })
+            .collect();
         let flat: Vec<_> =
             filters.iter().zip(&is_flat).filter(|(_, flat)| **flat).map(|(f, _)| f).collect();
         let parquet = match flat.iter().any(|filter| self.reads_float(filter)) {

@@ -11,6 +11,7 @@ use super::metadata::{Snapshot, TableMetadata, Transform};
 use super::place::{Locator, METADATA_FOLDER, newest_metadata};
 use super::plan::{MetadataReader, PlannedFile, ScanPlan, blocking};
 use super::prune::Pruner;
+use super::reserved::Reserved;
 use super::scan::{ColumnRule, FileInfo, ScanDelete, ScanSpec};
 use super::schema::{Primitive, TableSchema};
 use super::source::TableSource;
@@ -205,12 +206,15 @@ async fn read_metadata(
 }
 
 /// An Iceberg table.
+#[derive(Clone)]
 pub(crate) struct IcebergTable {
     name: String,
     place: Place,
     caches: Arc<Caches>,
     at: At,
+    /// With the metadata columns.
     schema: Arc<TableSchema>,
+    reserved: Option<Arc<Reserved>>,
     arrow: SchemaRef,
     loaded: Arc<Version>,
     loaded_at: Instant,
@@ -245,7 +249,16 @@ impl IcebergTable {
             None => Arc::clone(loaded.metadata.current_schema()?),
         };
         let arrow = schema.arrow();
-        Ok(Self { name: name.to_owned(), place, caches, at, schema, arrow, loaded, loaded_at })
+        let (name, reserved) = (name.to_owned(), None);
+        Ok(Self { name, place, caches, at, schema, reserved, arrow, loaded, loaded_at })
+    }
+
+    /// Returns the table with those of the wanted metadata columns that it has; `None` when it has none of them.
+    pub(crate) fn with_reserved(&self, wanted: &[&str]) -> Option<Self> {
+        let reserved = Reserved::of_iceberg(wanted, &self.schema, &self.loaded.metadata)?;
+        let schema = reserved.added_to(&self.schema);
+        let arrow = schema.arrow();
+        Some(Self { schema, arrow, reserved: Some(Arc::new(reserved)), ..self.clone() })
     }
 
     /// Returns where the table was found.
@@ -260,16 +273,7 @@ impl IcebergTable {
     pub(crate) async fn moved_to(&self, place: Place) -> Result<Self> {
         let loaded_at = Instant::now();
         let loaded = place.version(&self.caches).await?;
-        Ok(Self {
-            name: self.name.clone(),
-            place,
-            caches: Arc::clone(&self.caches),
-            at: self.at.clone(),
-            schema: Arc::clone(&self.schema),
-            arrow: Arc::clone(&self.arrow),
-            loaded,
-            loaded_at,
-        })
+        Ok(Self { place, loaded, loaded_at, ..self.clone() })
     }
 
     /// Returns one of the table's metadata tables.
@@ -346,6 +350,7 @@ impl IcebergTable {
         Ok(ScanSpec {
             rule: ColumnRule::Iceberg,
             schema: Arc::clone(&self.schema),
+            reserved: self.reserved.clone(),
             older_schemas,
             mapping_json: mapping.map(str::to_owned),
             mapping: mapping.map(facade::parse_name_mapping).transpose()?.map(Arc::new),
@@ -373,6 +378,9 @@ impl IcebergTable {
                 let value = ScalarValue::try_from_array(values, row)?;
                 constants.insert(field.source_id, value);
             }
+        }
+        if let Some(reserved) = &self.reserved {
+            reserved.add_constants(&mut constants, block, row, spec)?;
         }
         let mut file = PartitionedFile::new_from_meta(meta);
         file.extensions.insert(FileInfo {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// A table of a service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ServiceTable {
     catalog: Arc<ServiceCatalog>,
     namespace: String,
@@ -45,6 +45,11 @@ impl ServiceTable {
         let table = Box::pin(IcebergTable::load(name, place, caches, at)).await?;
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         Ok(Self { catalog, namespace, name, table, loaded_at })
+    }
+
+    /// Returns the table with those of the wanted metadata columns that it has; `None` when it has none of them.
+    pub(crate) fn with_reserved(&self, wanted: &[&str]) -> Option<Self> {
+        Some(Self { table: self.table.with_reserved(wanted)?, ..self.clone() })
     }
 
     /// Returns one of the table's metadata tables.

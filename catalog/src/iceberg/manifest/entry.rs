@@ -24,6 +24,7 @@ enum Part {
     UpperBounds,
     KeyMetadata,
     EqualityIds,
+    FirstRowId,
     ReferencedFile,
     ContentOffset,
     ContentSize,
@@ -41,7 +42,7 @@ const ENTRY: [(i32, &str, Part, bool); 4] = [
 ];
 
 /// Ids and names of the fields of a file.
-const DATA_FILE: [(i32, &str, Part, bool); 16] = [
+const DATA_FILE: [(i32, &str, Part, bool); 17] = [
     (134, "content", Part::Content, false),
     (100, "file_path", Part::FilePath, true),
     (101, "file_format", Part::FileFormat, true),
@@ -55,6 +56,7 @@ const DATA_FILE: [(i32, &str, Part, bool); 16] = [
     (128, "upper_bounds", Part::UpperBounds, false),
     (131, "key_metadata", Part::KeyMetadata, false),
     (135, "equality_ids", Part::EqualityIds, false),
+    (142, "first_row_id", Part::FirstRowId, false),
     (143, "referenced_data_file", Part::ReferencedFile, false),
     (144, "content_offset", Part::ContentOffset, false),
     (145, "content_size_in_bytes", Part::ContentSize, false),
@@ -150,6 +152,7 @@ pub(super) struct Entry<'a> {
     pub(super) lower: Vec<(i32, &'a [u8])>,
     pub(super) upper: Vec<(i32, &'a [u8])>,
     pub(super) equality_ids: Vec<i32>,
+    pub(super) first_row_id: Option<i64>,
     pub(super) referenced: Option<&'a str>,
     pub(super) content_offset: Option<i64>,
     pub(super) content_size: Option<i64>,
@@ -191,6 +194,7 @@ impl<'a> Entry<'a> {
         self.equality_ids.clear();
         (self.content, self.is_encrypted) = (0, false);
         (self.snapshot_id, self.sequence_number) = (None, None);
+        self.first_row_id = None;
         (self.referenced, self.content_offset, self.content_size) = (None, None, None);
     }
 
@@ -217,6 +221,7 @@ impl<'a> Entry<'a> {
                 self.equality_ids.push(id(required(cursor.number(node)?)?)?);
                 Ok(())
             })?,
+            Part::FirstRowId => self.first_row_id = cursor.number(node)?,
             Part::ReferencedFile => self.referenced = cursor.text(node)?,
             Part::ContentOffset => self.content_offset = cursor.number(node)?,
             Part::ContentSize => self.content_size = cursor.number(node)?,

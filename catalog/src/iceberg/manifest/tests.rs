@@ -260,6 +260,7 @@ fn both_readers_read_the_same_from_manifest_lists_of_other_engines() {
                 existing_files: manifest.existing_files_count,
                 deleted_files: manifest.deleted_files_count,
                 is_encrypted: manifest.key_metadata.is_some(),
+                first_row_id: manifest.first_row_id.and_then(|id| i64::try_from(id).ok()),
             };
             assert_eq!(list.manifests.len(), expected.entries().len(), "{name}");
             for (found, expected) in list.manifests.iter().zip(expected.entries()) {
