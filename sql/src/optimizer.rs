@@ -7,12 +7,15 @@
 //! placement and the cut into stages follow in [`crate::placement`].
 //! Limit: rules that a runnable plan depends on cannot be switched off (see [`REQUIRED`]).
 
+mod aggregate_parts;
 mod checked_arithmetic;
 mod count_duplicates;
+mod distinct_groups;
 mod exact_in;
 mod float_filters;
 mod join_modes;
 mod join_order;
+mod not_in;
 mod pregroup;
 mod rounding_casts;
 pub mod salt_join;
@@ -27,7 +30,7 @@ use datafusion::common::Result;
 use datafusion::config::ConfigOptions;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::{PhysicalOptimizerContext, PhysicalOptimizerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
@@ -36,6 +39,7 @@ use float_filters::FloatFilters;
 use join_modes::JoinModes;
 pub use join_order::FilterCounts;
 use join_order::{JoinSize, Ordered};
+use not_in::NotIn;
 use rounding_casts::RoundingCasts;
 use share_subplans::{SharedPlanner, Sharing};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -122,6 +126,16 @@ pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     rules.push(Arc::new(CountDuplicates));
     rules.push(Arc::new(CheckedArithmetic));
     rules.push(Arc::new(RoundingCasts));
+    rules
+}
+
+/// Returns the rules that rewrite logical plans, in order: DataFusion's, with ours between them.
+pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let decorrelated =
+        rules.iter().position(|rule| rule.name() == "decorrelate_predicate_subquery");
+    // In front of the rules that push its filters down.
+    rules.insert(decorrelated.map_or(0, |position| position + 1), Arc::new(NotIn));
     rules
 }
 
@@ -242,6 +256,13 @@ pub async fn plan_physical(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let Optimized { plan, join_sizes } = optimized;
     let disabled = disabled_passes(state.config_options());
+    let mut plan = plan.clone();
+    // Two steps balance tasks and cost more work in all, which one process would only pay.
+    if target == Target::Stages && !disabled.iter().any(|name| name == distinct_groups::NAME) {
+        let start = Instant::now();
+        plan = distinct_groups::rewrite(plan)?;
+        log.record(Part::Logical, distinct_groups::NAME, start.elapsed());
+    }
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![];
     if let (Some(sizes), Target::Here) = (join_sizes, target) {
         rules.push(Arc::new(JoinModes { sizes: Arc::clone(sizes) }));
@@ -267,7 +288,7 @@ pub async fn plan_physical(
     let start = Instant::now();
     let planner =
         DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(SharedPlanner::default())]);
-    let physical = planner.create_physical_plan(plan, &timed).await?;
+    let physical = planner.create_physical_plan(&plan, &timed).await?;
     let rules_took = log.total().saturating_sub(before);
     log.record(Part::Physical, "create_physical_plan", start.elapsed().saturating_sub(rules_took));
     Ok(physical)

@@ -140,7 +140,8 @@ impl Coordinator {
             .with_config(session_config)
             .with_runtime_env(runtime)
             .with_default_features()
-            .with_analyzer_rules(optimizer::analyzer_rules());
+            .with_analyzer_rules(optimizer::analyzer_rules())
+            .with_optimizer_rules(optimizer::logical_rules());
         let mut base = match role {
             Role::Standalone => builder.build(),
             // Brings the handlers that route tasks, and options that plans to be cut into stages need.

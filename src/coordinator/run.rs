@@ -32,7 +32,7 @@ use saltlake_sql::placement::{self, Capacity, Placed, Placement};
 use saltlake_sql::settings::{Distribution, ExchangeCompression, SaltlakeOptions};
 use saltlake_sql::skew::decide::{self, JoinDecision, Slots};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, info, warn};
@@ -284,6 +284,8 @@ struct Run {
     state: SessionState,
     plan: LogicalPlan,
     deadline: Arc<Deadline>,
+    /// What planning had to say to the client.
+    notice: Arc<OnceLock<String>>,
     /// Times it may be planned again after a lost worker.
     n_retries: usize,
     _turn: OwnedSemaphorePermit,
@@ -319,6 +321,10 @@ impl Run {
         let planning = self.coordinator.planning.run(planning);
         let planned = self.guard(planning).await?;
         self.coordinator.join_log.record(self.query.id(), &planned.joins);
+        if let Some(notice) = decide::notice(&planned.joins) {
+            // A query that is planned again says it once.
+            self.notice.get_or_init(|| notice);
+        }
         let placement = planned.placed.placement.to_string();
         debug!(query_id = %self.query.id(), placement, "query planned");
         self.query.set_running(placement, start.elapsed());
@@ -397,6 +403,7 @@ impl Session {
             state,
             plan,
             deadline,
+            notice: Arc::default(),
             n_retries: self.coordinator.retry_limit,
             _turn: turn,
         })
@@ -415,13 +422,14 @@ impl Session {
         let run = self.admit(self.state(), plan, sql).await?;
         let query_id = run.query.id();
         let deadline = Arc::clone(&run.deadline);
+        let notice = Arc::clone(&run.notice);
         let announced = Arc::clone(&schema);
         let batches = stream::unfold(Some(Phase::Starting(run)), move |phase| {
             let schema = Arc::clone(&announced);
             async move { step(phase?, schema).await }
         });
         let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), batches));
-        Ok(Rows { query_id, schema, stream, deadline })
+        Ok(Rows { query_id, schema, stream, deadline, notice })
     }
 
     /// Runs a query to its end inside the server and returns the number of its rows; used by COPY.
@@ -559,5 +567,5 @@ pub(super) fn batch_rows(query_id: uuid::Uuid, batch: RecordBatch) -> Rows {
     let schema = batch.schema();
     let batches = stream::iter([Ok(batch)]);
     let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), batches));
-    Rows { query_id, schema, stream, deadline: Arc::default() }
+    Rows { query_id, schema, stream, deadline: Arc::default(), notice: Arc::default() }
 }

@@ -27,7 +27,7 @@ use saltlake_catalog::Database;
 use saltlake_sql::names::{self, OutputNames};
 use saltlake_sql::parse::Statement;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
@@ -101,6 +101,15 @@ pub struct Rows {
     pub stream: SendableRecordBatchStream,
     /// When the query has to end; see [`Session::resume`].
     pub(super) deadline: Arc<Deadline>,
+    /// What planning has to say to the client, once the query is planned: before its first row.
+    pub(super) notice: Arc<OnceLock<String>>,
+}
+
+impl Rows {
+    /// Returns what planning has to say to the client, if it is over and had something to say.
+    pub fn notice(&self) -> Option<&str> {
+        self.notice.get().map(String::as_str)
+    }
 }
 
 /// What a statement gave.

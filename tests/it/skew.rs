@@ -1,6 +1,6 @@
 //! Skewed joins on a real cluster: found, salted, even, explained, and the same rows.
 
-use crate::harness::{Cluster, Pg, Server};
+use crate::harness::{Cluster, Pg, Server, psql_command};
 use crate::lake::Lake;
 
 /// Sixteen rows a customer: rows of a heavy key with one match are too cheap to be spread.
@@ -68,6 +68,37 @@ fn a_heavy_key_is_found_spread_and_explained() {
         "SELECT strategy, heavy_hitters FROM system.join_decisions WHERE strategy = 'salt' LIMIT 1",
     );
     assert_eq!(decided, [["salt", "7"]]);
+}
+
+/// What psql prints as notices for a script in front of a join that is salted.
+fn notices(cluster: &Cluster, settings: &str) -> Vec<String> {
+    let script = format!(
+        "SET saltlake.distribution = 'always'; SET saltlake.bytes_per_partition = 1024; SET saltlake.skew = force; \
+         SET datafusion.optimizer.hash_join_single_partition_threshold = 0; \
+         SET datafusion.optimizer.hash_join_single_partition_threshold_rows = 0; {settings}; \
+         SELECT count(*) FROM sales a JOIN sales b USING (customer_id) JOIN customers c USING (customer_id)"
+    );
+    let mut command = psql_command(&cluster.coordinator.pg);
+    for statement in script.split(';') {
+        command.args(["--command", statement.trim()]);
+    }
+    let output = command.output().expect("psql is installed (.ci/run does it)");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn psql_is_told_once_that_joins_were_salted() {
+    let cluster = Cluster::start(&Lake::standard(), 3);
+    let told = notices(&cluster, "SET client_min_messages = notice");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("NOTICE:  join salted: Inner on customer_id"), "{told:?}");
+    assert!(told[0].ends_with("see EXPLAIN"), "{told:?}");
+    let told = notices(&cluster, "SET client_min_messages = warning");
+    assert!(told.is_empty(), "{told:?}");
+    let told = notices(&cluster, "SET saltlake.skew = off");
+    assert!(told.is_empty(), "{told:?}");
 }
 
 #[test]

@@ -13,17 +13,10 @@
 //! Only for COUNT, SUM, MIN, MAX and AVG without DISTINCT and order, which can be put together from parts, and from
 //! three sets on: where nearly every row is a group of its own, the first step costs about as much as one set.
 
-use crate::functions::quotient::quotient;
-use crate::functions::sum;
-use arrow::datatypes::DataType;
+use super::aggregate_parts::{Parts, split};
+use datafusion::common::Result;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Result, ScalarValue};
-use datafusion::functions_aggregate::count::count_udaf;
-use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
-use datafusion::logical_expr::{
-    Aggregate, AggregateUDF, Expr, ExprSchemable, GroupingSet, LogicalPlan, Projection, cast, lit,
-    when,
-};
+use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, LogicalPlan, Projection};
 use std::sync::Arc;
 
 /// The pass's name, as `saltlake.disabled_passes` takes it.
@@ -57,21 +50,17 @@ fn in_two_steps(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
     let mut parts = Parts::default();
     let mut results = vec![];
     for expr in &aggregate.aggr_expr {
-        let Some(result) = split(expr, aggregate, &mut parts)? else { return Ok(None) };
+        let result = split(expr, aggregate.input.schema(), &mut parts)?;
+        let Some(result) = result else { return Ok(None) };
         results.push(result);
     }
     let n_groups = groups.len();
-    // Names of their own: `sum(x)` and `sum(CAST(x AS …))` are called the same.
-    let named = parts.first.into_iter().enumerate();
-    let named = named.map(|(i, part)| part.alias(format!("__part_{i}"))).collect();
-    let first = Aggregate::try_new(Arc::clone(&aggregate.input), groups.clone(), named)?;
+    let first = Aggregate::try_new(Arc::clone(&aggregate.input), groups.clone(), parts.first())?;
     let columns: Vec<_> = first.schema.columns().into_iter().map(Expr::Column).collect();
     let (group_columns, part_columns) = columns.split_at(n_groups);
     let sets = over_columns(sets, &groups, group_columns);
-    let seconds = parts.second.iter().zip(part_columns);
-    let seconds =
-        seconds.map(|(func, part)| call(Arc::clone(func), vec![part.clone()], None)).collect();
     let first = Arc::new(LogicalPlan::Aggregate(first));
+    let seconds = parts.second(part_columns);
     let second = Aggregate::try_new(first, vec![Expr::GroupingSet(sets)], seconds)?;
     let columns: Vec<_> = second.schema.columns().into_iter().map(Expr::Column).collect();
     // The groups and the number of the set keep their places.
@@ -110,112 +99,6 @@ fn over_columns(sets: &GroupingSet, groups: &[Expr], columns: &[Expr]) -> Groupi
             GroupingSet::GroupingSets(sets.iter().map(all).collect())
         }
     }
-}
-
-/// What the first step computes, and what puts it together in the second.
-#[derive(Default)]
-struct Parts {
-    first: Vec<Expr>,
-    second: Vec<Arc<AggregateUDF>>,
-}
-
-impl Parts {
-    /// Adds a part, unless it is there already. Returns its position.
-    fn add(&mut self, first: Expr, second: Arc<AggregateUDF>) -> usize {
-        let known = self.first.iter().zip(&self.second);
-        let known = known.enumerate().find(|(_, (f, s))| **f == first && **s == second);
-        if let Some((position, _)) = known {
-            return position;
-        }
-        self.first.push(first);
-        self.second.push(second);
-        self.first.len() - 1
-    }
-}
-
-/// How a result is made of the parts at these positions.
-enum Value {
-    /// The part itself.
-    Plain(usize),
-    /// A count: no rows are 0.
-    Count(usize),
-    /// A sum over a count.
-    Average(usize, usize),
-}
-
-impl Value {
-    fn value(self, parts: &[Expr], data_type: &DataType, plan: &Aggregate) -> Result<Expr> {
-        let of_type = |expr: Expr, data_type: &DataType| {
-            let is_same = expr.get_type(&plan.schema)? == *data_type;
-            Ok::<_, datafusion::error::DataFusionError>(match is_same {
-                true => expr,
-                false => cast(expr, data_type.clone()),
-            })
-        };
-        Ok(match self {
-            Self::Plain(part) => of_type(parts[part].clone(), data_type)?,
-            Self::Count(part) => {
-                let count = of_type(parts[part].clone(), data_type)?;
-                let none = lit(ScalarValue::new_zero(data_type)?);
-                when(count.clone().is_not_null(), count).otherwise(none)?
-            }
-            Self::Average(sum, count) if *data_type == DataType::Float64 => {
-                parts[sum].clone() / cast(parts[count].clone(), DataType::Float64)
-            }
-            Self::Average(sum, count) => {
-                let like = lit(ScalarValue::try_from(data_type)?);
-                let count = of_type(parts[count].clone(), &DataType::Int64)?;
-                quotient().call(vec![parts[sum].clone(), count, like])
-            }
-        })
-    }
-}
-
-/// Splits one aggregate into parts; `None` when it has none.
-fn split(expr: &Expr, aggregate: &Aggregate, parts: &mut Parts) -> Result<Option<Value>> {
-    let expr = match expr {
-        Expr::Alias(alias) => alias.expr.as_ref(),
-        expr => expr,
-    };
-    let Expr::AggregateFunction(AggregateFunction { func, params }) = expr else { return Ok(None) };
-    let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } = params;
-    if *distinct || !order_by.is_empty() || null_treatment.is_some() || expr.is_volatile() {
-        return Ok(None);
-    }
-    let schema = aggregate.input.schema();
-    let is_number = |data_type: DataType| {
-        data_type.is_integer() || data_type.is_floating() || data_type.is_decimal()
-    };
-    Ok(match (func.name(), args.as_slice()) {
-        ("min" | "max", [_]) => Some(Value::Plain(parts.add(expr.clone(), Arc::clone(func)))),
-        ("sum", [value]) if is_number(value.get_type(schema)?) => {
-            Some(Value::Plain(parts.add(expr.clone(), Arc::clone(func))))
-        }
-        ("count", _) => Some(Value::Count(parts.add(expr.clone(), sum()))),
-        ("avg", [value]) => {
-            let is_known = match value.get_type(schema)? {
-                DataType::Float64 => true,
-                // The sum of more digits would not fit.
-                DataType::Decimal128(precision, scale) => precision <= 28 && scale <= 24,
-                _ => false,
-            };
-            is_known.then(|| {
-                let part = |func: Arc<AggregateUDF>| call(func, args.clone(), filter.clone());
-                let total = parts.add(part(sum()), sum());
-                Value::Average(total, parts.add(part(count_udaf()), sum()))
-            })
-        }
-        _ => None,
-    })
-}
-
-/// The sum that workers know by this name.
-fn sum() -> Arc<AggregateUDF> {
-    Arc::new(sum::exact())
-}
-
-fn call(func: Arc<AggregateUDF>, args: Vec<Expr>, filter: Option<Box<Expr>>) -> Expr {
-    Expr::AggregateFunction(AggregateFunction::new_udf(func, args, false, filter, vec![], None))
 }
 
 #[cfg(test)]

@@ -92,6 +92,23 @@ pub struct JoinDecision {
     pub took: Duration,
 }
 
+/// Returns one line about the joins of a query that were salted; `None` when none was.
+pub fn notice(decisions: &[JoinDecision]) -> Option<String> {
+    let mut salted = decisions.iter().filter(|decision| decision.strategy == Strategy::Salt);
+    let first = salted.next()?;
+    let others = match salted.count() {
+        0 => String::new(),
+        1 => " and one more join".to_string(),
+        n => format!(" and {n} more joins"),
+    };
+    let keys = match first.heavy.as_slice() {
+        [] => String::new(),
+        [key] => format!(" (heavy key {})", key.label),
+        keys => format!(" ({} heavy keys)", keys.len()),
+    };
+    Some(format!("join salted: {}{keys}{others}, see EXPLAIN", first.join))
+}
+
 /// Decides for every join of a plan.
 pub async fn decide(
     plan: &Arc<dyn ExecutionPlan>,

@@ -16,6 +16,8 @@ pub enum Severity {
     Fatal,
     /// Nothing failed.
     Warning,
+    /// Nothing failed, and nothing is wrong.
+    Notice,
 }
 
 impl Severity {
@@ -24,6 +26,7 @@ impl Severity {
             Self::Error => "ERROR",
             Self::Fatal => "FATAL",
             Self::Warning => "WARNING",
+            Self::Notice => "NOTICE",
         }
     }
 }

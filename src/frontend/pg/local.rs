@@ -62,6 +62,12 @@ impl Connection {
         Ok(())
     }
 
+    /// Returns whether `client_min_messages` lets notices through.
+    pub(super) fn wants_notices(&self) -> bool {
+        let level = self.session.setting("client_min_messages");
+        !level.is_some_and(|level| level == "warning" || level == "error")
+    }
+
     pub(super) fn warn(&mut self, sqlstate: &'static str, message: &str) -> Result<(), Interrupt> {
         let warning = Failure::new(Severity::Warning, sqlstate, message);
         self.socket.put(&warning.to_notice())

@@ -198,6 +198,7 @@ impl Connection {
                 Outcome::Rows(rows) => {
                     let mut cursor = RowCursor::new(rows, formats, self.time_zone())?;
                     cursor.set_command(statement::command_with_rows(&prepared.statement.ast));
+                    cursor.set_wants_notice(self.wants_notices());
                     return Ok(Started::Rows(Box::new(cursor)));
                 }
             },

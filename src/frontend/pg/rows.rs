@@ -6,7 +6,7 @@
 
 use super::encode::copy::{CopyFormat, CopyKind, CopyRows};
 use super::encode::{BatchEncoder, Format, Shape, Style};
-use super::failure::{Failure, Interrupt};
+use super::failure::{Failure, Interrupt, Severity};
 use super::socket::{FLUSH_BYTES, Socket};
 use super::types;
 use crate::coordinator::Rows;
@@ -77,6 +77,8 @@ pub struct RowCursor {
     shape: Shape,
     /// The command tag, when it is not that of a query.
     command: Option<&'static str>,
+    /// Whether the client still wants to hear what planning has to say.
+    wants_notice: bool,
     batch: Option<Current>,
 }
 
@@ -93,12 +95,24 @@ impl RowCursor {
     /// When the formats do not fit the columns.
     pub fn new(rows: Rows, formats: &[i16], time_zone: Tz) -> Result<Self, Failure> {
         let styles = styles(formats, &rows.schema, time_zone)?;
-        Ok(Self { rows, styles, shape: Shape::Message, command: None, batch: None })
+        Ok(Self {
+            rows,
+            styles,
+            shape: Shape::Message,
+            command: None,
+            wants_notice: false,
+            batch: None,
+        })
     }
 
     /// Says that the rows are not a query's but a command's.
     pub fn set_command(&mut self, command: Option<&'static str>) {
         self.command = command;
+    }
+
+    /// Says whether the client wants to hear what planning has to say.
+    pub fn set_wants_notice(&mut self, wants_notice: bool) {
+        self.wants_notice = wants_notice;
     }
 
     /// Returns the command tag once `n_rows` rows were sent.
@@ -114,7 +128,7 @@ impl RowCursor {
         let code = i16::from(format.kind == CopyKind::Binary);
         let styles = styles(&[code], &rows.schema, time_zone)?;
         let shape = Shape::Copy(CopyRows::new(format));
-        Ok(Self { rows, styles, shape, command: None, batch: None })
+        Ok(Self { rows, styles, shape, command: None, wants_notice: false, batch: None })
     }
 
     /// Goes on in these formats and this time zone, from the next row.
@@ -219,7 +233,9 @@ impl RowCursor {
     ) -> Result<Option<(&mut Shape, &mut BatchEncoder)>, Interrupt> {
         while self.batch.as_ref().is_none_or(|current| current.encoder.is_done()) {
             self.batch = None;
-            match self.next_batch(socket, drained).await? {
+            let batch = self.next_batch(socket, drained).await?;
+            self.put_notice(socket)?;
+            match batch {
                 None => return Ok(None),
                 Some(batch) => {
                     let encoder = BatchEncoder::new(&batch, &self.rows.schema, &self.styles)?;
@@ -231,6 +247,15 @@ impl RowCursor {
             Some(current) => Ok(Some((&mut self.shape, &mut current.encoder))),
             None => Ok(None),
         }
+    }
+
+    /// Sends what planning had to say, once.
+    fn put_notice(&mut self, socket: &mut Socket) -> Result<(), Interrupt> {
+        if let Some(notice) = self.rows.notice().filter(|_| self.wants_notice) {
+            self.wants_notice = false;
+            socket.put(&Failure::new(Severity::Notice, "00000", notice).to_notice())?;
+        }
+        Ok(())
     }
 
     /// Waits for the next batch. What was encoded before leaves first when there is a wait.
