@@ -13,6 +13,7 @@ mod count_duplicates;
 mod distinct_groups;
 mod exact_in;
 mod float_filters;
+mod float_with_decimal;
 mod join_modes;
 mod join_order;
 mod not_in;
@@ -36,6 +37,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use exact_in::ExactIn;
 use float_filters::FloatFilters;
+use float_with_decimal::FloatWithDecimal;
 use join_modes::JoinModes;
 pub use join_order::FilterCounts;
 use join_order::{JoinSize, Ordered};
@@ -119,9 +121,11 @@ impl PassLog {
     }
 }
 
-/// Returns the rules that settle types and meaning, in order: DataFusion's, and ours behind them.
+/// Returns the rules that settle types and meaning, in order: DataFusion's, and ours, all but one behind them.
 pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
+    let types = rules.iter().position(|rule| rule.name() == "type_coercion");
+    rules.insert(types.unwrap_or_default(), Arc::new(FloatWithDecimal));
     rules.push(Arc::new(ExactIn));
     rules.push(Arc::new(CountDuplicates));
     rules.push(Arc::new(CheckedArithmetic));

@@ -118,9 +118,11 @@ impl<'a> NullAware<'a> {
     }
 
     fn plan(self) -> Result<LogicalPlan> {
-        match self.correlated.is_empty() {
+        let has_nulls =
+            self.x.nullable(self.left.schema())? || self.y.nullable(self.right.schema())?;
+        match has_nulls && self.correlated.is_empty() {
             true => self.filtered(),
-            false => self.three_joins(),
+            false => self.joined(),
         }
     }
 
@@ -153,8 +155,8 @@ impl<'a> NullAware<'a> {
         LogicalPlanBuilder::from(counted).project([state.alias("__nulls")])?.build()
     }
 
-    /// The plan of a subquery that is another one for each row.
-    fn three_joins(self) -> Result<LogicalPlan> {
+    /// The plan of a subquery that is another one for each row, or of sides without NULLs.
+    fn joined(self) -> Result<LogicalPlan> {
         let Self { left, right, x, y, correlated } = self;
         let x_has_nulls = x.nullable(left.schema())?;
         let y_has_nulls = y.nullable(right.schema())?;
