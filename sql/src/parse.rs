@@ -5,6 +5,7 @@
 //! recursion into a tree thousands deep and would overflow the stack of whoever walks it next.
 
 mod catalogs;
+mod is_distinct;
 mod postgres;
 
 pub use catalogs::catalog_options;
@@ -118,6 +119,7 @@ fn parse_measured(dialect: Dialect, sql: &str, limits: Limits) -> Result<Vec<Sta
         measure(&ast, limits)?;
         let names = OutputNames::of(&ast);
         let _: ControlFlow<()> = visit_mut(&mut ast, &mut PlainNumbers);
+        let _ = visit_mut(&mut ast, &mut is_distinct::IsDistinct);
         rewrite(&mut ast, dialect.as_ref(), limits)?;
         statements.push(Statement { ast, sql: sql.to_string(), copy, names });
     }

@@ -168,8 +168,9 @@ fn files_that_are_missing_broken_or_forbidden() {
     lake.write("damaged.parquet", &cut);
     lake.write("apart/gone.csv", "a,b\n1,2\n");
     let mut server = Server::standalone(&lake);
-    // The Parquet reader panics over this footer where overflow is checked; the panic is caught.
+    // The Parquet reader panics over this footer, where overflow is checked and where it is not; the panic is caught.
     server.process.expect_error_log("push_decoder");
+    server.process.expect_error_log("bytes.rs");
     let location = lake.path().join("apart/gone.csv");
     let mut connection = server.connect();
     connection.run(&format!(

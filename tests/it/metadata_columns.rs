@@ -34,7 +34,11 @@ const ICEBERG: [(&str, &str); 17] = [
         "SELECT count(*) FROM db.spark_pos_file WHERE _partition['region'] IS DISTINCT FROM region",
         "0",
     ),
-    ("SELECT min(_spec_id), max(_spec_id) FROM db.py_events", "0\t2"),
+    (
+        "SELECT count(DISTINCT s._spec_id) > 1, count(*) FILTER (WHERE s._spec_id <> f.spec_id) \
+         FROM db.py_events s JOIN db.\"py_events$files\" f ON f.file_path = s._file",
+        "t\t0",
+    ),
     // Values of fields that a file's spec has not are NULL.
     (
         "SELECT count(*) FROM db.py_events WHERE _spec_id = 1 AND (_partition['kind'] IS NOT NULL OR _partition['day_day'] <> day::date)",

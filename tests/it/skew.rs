@@ -90,7 +90,8 @@ fn notices(cluster: &Cluster, settings: &str) -> Vec<String> {
 
 #[test]
 fn psql_is_told_once_that_joins_were_salted() {
-    let cluster = Cluster::start(&Lake::standard(), 3);
+    let lake = Lake::standard();
+    let cluster = Cluster::start(&lake, 3);
     let told = notices(&cluster, "SET client_min_messages = notice");
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].starts_with("NOTICE:  join salted: Inner on customer_id"), "{told:?}");
