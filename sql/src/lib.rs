@@ -3,7 +3,8 @@
 //! 1. [`parse`] splits a text into statements and refuses those that are too deep or too large.
 //! 2. [`optimizer`] runs the ordered passes, logical and physical, and times them.
 //! 3. [`placement`] decides where the plan runs and cuts it into stages.
-//! 4. [`explain`] shows the plan that really runs, and after a run what each stage and task did.
+//! 4. [`explain`] shows the plan that really runs, and after a run what each stage and task did; [`progress`] says how
+//!    far it is while it runs.
 //!
 //! [`metadata_columns`] keeps columns that a table has for one statement out of its `*`.
 //! [`names`] knows what PostgreSQL calls the columns of a result.
@@ -25,6 +26,7 @@ pub mod obstacle;
 pub mod optimizer;
 pub mod parse;
 pub mod placement;
+pub mod progress;
 mod rewrite;
 pub mod settings;
 pub mod skew;

@@ -118,7 +118,40 @@ impl Display for Skew {
     }
 }
 
-/// Lets an enum that reads and writes itself as text be an option.
+/// How many endpoints a Flight SQL result is announced with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlightEndpoints(pub u16);
+
+impl FlightEndpoints {
+    /// A client opens a stream for each, at once if it likes.
+    const MAX: u16 = 64;
+}
+
+impl Default for FlightEndpoints {
+    fn default() -> Self {
+        // There are clients that read the first endpoint and no other.
+        Self(1)
+    }
+}
+
+impl FromStr for FlightEndpoints {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim().parse::<u16>() {
+            Ok(n @ 1..=Self::MAX) => Ok(Self(n)),
+            _ => Err(format!("\"{text}\" is not a whole number from 1 to {}", Self::MAX)),
+        }
+    }
+}
+
+impl Display for FlightEndpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Lets a type that reads and writes itself as text be an option.
 macro_rules! text_option {
     ($($name:ty),+) => { $(
         impl datafusion::config::ConfigField for $name {
@@ -134,7 +167,7 @@ macro_rules! text_option {
     )+ };
 }
 
-text_option!(Distribution, ExchangeCompression, Skew);
+text_option!(Distribution, ExchangeCompression, Skew, FlightEndpoints);
 
 extensions_options! {
     /// Options of one session, `saltlake.*`.
@@ -155,6 +188,8 @@ extensions_options! {
         pub time_zone: String, default = "UTC".to_string()
         /// Rows per batch inside a task.
         pub batch_size: usize, default = 8192
+        /// Endpoints a Flight SQL result is announced with when nothing orders it, 1 to 64; clients read them side by side.
+        pub flight_endpoints: FlightEndpoints, default = FlightEndpoints::default()
         /// Whether joins over heavy keys are salted: `auto` (where it is predicted to pay), `off`, or `force`.
         pub skew: Skew, default = Skew::Auto
         /// Values known to be heavy: `orders.customer_id = (17, 42); country = ('DE')`.

@@ -244,6 +244,11 @@ impl Coordinator {
         self.queries.cancel(query_id)
     }
 
+    /// Returns how far a running query is, from 0 to 1; `None` when that is not known.
+    pub fn query_progress(&self, query_id: Uuid) -> Option<f64> {
+        self.queries.progress(query_id)
+    }
+
     /// Cancels every running query.
     pub fn cancel_all(&self) {
         self.queries.cancel_all();

@@ -5,7 +5,9 @@
 
 use crate::error::Error;
 use dashmap::DashMap;
+use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::Mutex;
+use saltlake_sql::progress::scanned_share;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,6 +94,8 @@ pub struct Query {
     received: Instant,
     n_rows: AtomicU64,
     cancel: CancellationToken,
+    /// What executes, while it does.
+    plan: Mutex<Option<Arc<dyn ExecutionPlan>>>,
     registry: Arc<Queries>,
 }
 
@@ -138,6 +142,7 @@ impl Queries {
             received: Instant::now(),
             n_rows: AtomicU64::new(0),
             cancel: CancellationToken::new(),
+            plan: Mutex::new(None),
             registry: Arc::clone(self),
         });
         self.running.insert(id, (query.cancel.clone(), Arc::downgrade(&query)));
@@ -153,6 +158,13 @@ impl Queries {
     /// Asks every query to stop.
     pub fn cancel_all(&self) {
         self.running.iter().for_each(|entry| entry.0.cancel());
+    }
+
+    /// Returns how far a running query is, as [`Query::progress`] does; `None` also for one that does not run.
+    pub fn progress(&self, id: Uuid) -> Option<f64> {
+        // The map's lock is released before the handle is dropped: a last handle unregisters itself.
+        let query = self.running.get(&id).and_then(|entry| entry.1.upgrade());
+        query?.progress()
     }
 
     /// Returns the number of running queries.
@@ -199,6 +211,18 @@ impl Query {
         info.attempts += 1;
     }
 
+    /// Returns how far the query is, from 0 to 1: 0 until it executes, then the share of its files that was read.
+    /// `None` when that is not known, as for a query without files or one on workers.
+    pub fn progress(&self) -> Option<f64> {
+        let plan = self.plan.lock().clone();
+        plan.map_or(Some(0.0), |plan| scanned_share(&plan))
+    }
+
+    /// Notes what executes.
+    pub fn set_plan(&self, plan: Arc<dyn ExecutionPlan>) {
+        *self.plan.lock() = Some(plan);
+    }
+
     /// Notes that the query runs, where, and how long planning took.
     pub fn set_running(&self, placement: String, planning: Duration) {
         let mut info = self.info.lock();
@@ -240,6 +264,7 @@ impl Query {
         info.n_rows = self.n_rows.load(Ordering::Relaxed);
         let ended = info.clone();
         drop(info);
+        self.plan.lock().take();
         self.registry.running.remove(&ended.id);
         metrics::gauge!("saltlake_queries_running").decrement(1.0);
         let labels = [("frontend", ended.frontend), ("outcome", state.name())];

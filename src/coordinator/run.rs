@@ -327,6 +327,7 @@ impl Run {
         }
         let placement = planned.placed.placement.to_string();
         debug!(query_id = %self.query.id(), placement, "query planned");
+        self.query.set_plan(Arc::clone(&planned.placed.plan));
         self.query.set_running(placement, start.elapsed());
         Ok(planned)
     }

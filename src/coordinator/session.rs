@@ -26,6 +26,7 @@ use parking_lot::{Mutex, RwLock};
 use saltlake_catalog::Database;
 use saltlake_sql::names::{self, OutputNames};
 use saltlake_sql::parse::Statement;
+use saltlake_sql::settings::SaltlakeOptions;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -486,6 +487,13 @@ impl Session {
     pub(super) fn read<T>(&self, read: impl FnOnce(&Settings, &ConfigOptions) -> T) -> T {
         let inner = self.inner.lock();
         read(&inner.settings, inner.state.config_options())
+    }
+
+    /// Returns how many endpoints a Flight SQL result may have, from 1.
+    pub fn flight_endpoints(&self) -> u16 {
+        self.read(|_, options| {
+            options.extensions.get::<SaltlakeOptions>().map_or(1, |ours| ours.flight_endpoints.0)
+        })
     }
 
     fn follow_search_path(&self) {

@@ -3,10 +3,10 @@
 //! What every door must do (errors, memory, lost workers) is tested elsewhere; here is what only Flight has: tickets,
 //! prepared statements, tokens, metadata, and that what is advertised is what is streamed.
 
-use crate::harness::{Python, Server, cpu_load, wait_until};
+use crate::harness::{Python, Server, ServerOptions, cpu_load, wait_until};
 use crate::lake::Lake;
 use arrow::array::{AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{
@@ -15,9 +15,9 @@ use arrow_flight::sql::{
 };
 use arrow_flight::{
     Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor,
-    FlightInfo, Ticket,
+    FlightInfo, PollInfo, Ticket,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, future};
 use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +49,15 @@ async fn fetch(
     client: &mut Client,
     info: &FlightInfo,
 ) -> Result<(SchemaRef, Vec<RecordBatch>), FlightError> {
-    let mut stream = client.do_get(ticket(info)).await?;
+    read(client, ticket(info)).await
+}
+
+/// Fetches all batches of a ticket, and the schema their stream began with.
+async fn read(
+    client: &mut Client,
+    ticket: Ticket,
+) -> Result<(SchemaRef, Vec<RecordBatch>), FlightError> {
+    let mut stream = client.do_get(ticket).await?;
     let mut batches = Vec::new();
     while let Some(batch) = stream.next().await {
         batches.push(batch?);
@@ -70,6 +78,52 @@ async fn text(client: &mut Client, sql: &str) -> String {
     assert_eq!((batch.num_rows(), batch.num_columns()), (1, 1), "{sql}");
     let column = arrow::compute::cast(batch.column(0), &DataType::Utf8).unwrap();
     column.as_string::<i32>().value(0).to_owned()
+}
+
+/// Returns the command of a statement.
+fn descriptor(sql: &str) -> FlightDescriptor {
+    let command = CommandStatementQuery { query: sql.into(), transaction_id: None };
+    FlightDescriptor::new_cmd(command.as_any().encode_to_vec())
+}
+
+async fn poll(client: &mut Client, descriptor: FlightDescriptor) -> Result<PollInfo, Status> {
+    Ok(client.inner_mut().poll_flight_info(descriptor).await?.into_inner())
+}
+
+/// Polls on until the result is there.
+async fn poll_on(client: &mut Client, mut polled: PollInfo) -> Result<FlightInfo, Status> {
+    while let Some(next) = polled.flight_descriptor.take() {
+        assert_running(&polled);
+        polled = poll(client, next).await?;
+    }
+    assert_eq!(polled.progress, Some(1.0));
+    Ok(polled.info.expect("a poll tells of the result"))
+}
+
+/// Checks what is told of a query that goes on.
+fn assert_running(polled: &PollInfo) {
+    let info = polled.info.as_ref().expect("a poll tells of the result");
+    assert!(info.endpoint.is_empty() && !info.schema.is_empty(), "{polled:?}");
+    assert!(polled.progress.is_none_or(|share| (0.0..1.0).contains(&share)), "{polled:?}");
+    assert!(polled.expiration_time.is_some(), "{polled:?}");
+}
+
+/// Returns the tickets of a result of several endpoints.
+async fn tickets(client: &mut Client, sql: &str, n: usize) -> Vec<Ticket> {
+    query(client, &format!("SET saltlake.flight_endpoints = {n}")).await;
+    let info = client.execute(sql.into(), None).await.unwrap_or_else(|e| panic!("{sql}\n{e}"));
+    assert!(!info.ordered, "the order over several endpoints means nothing");
+    assert_eq!(info.endpoint.len(), n, "{info:?}");
+    info.endpoint.into_iter().map(|endpoint| endpoint.ticket.unwrap()).collect()
+}
+
+/// Returns the numbers of a first column, sorted.
+fn sorted_numbers<'a>(batches: impl IntoIterator<Item = &'a RecordBatch>) -> Vec<i64> {
+    let column =
+        |batch: &RecordBatch| batch.column(0).as_primitive::<Int64Type>().values().to_vec();
+    let mut numbers: Vec<i64> = batches.into_iter().flat_map(column).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 fn status(error: FlightError) -> Status {
@@ -113,19 +167,147 @@ async fn schema_of_a_statement_is_told_without_running_it() {
     let mut client = connect(&server).await;
     let sql = "SELECT name, salary FROM emp";
     let advertised = Schema::try_from(client.execute(sql.into(), None).await.unwrap()).unwrap();
-    let descriptor = |query: &str| {
-        let command = CommandStatementQuery { query: query.into(), transaction_id: None };
-        FlightDescriptor::new_cmd(command.as_any().encode_to_vec())
-    };
     let told = client.inner_mut().get_schema(descriptor(sql)).await.unwrap().into_inner();
     assert_eq!(Schema::try_from(told).unwrap(), advertised);
     let view = "CREATE VIEW must_not_exist AS SELECT 1";
     client.inner_mut().get_schema(descriptor(view)).await.unwrap();
     let error = client.execute("SELECT * FROM must_not_exist".into(), None).await.unwrap_err();
     assert_eq!(status(error).code(), Code::NotFound);
-    let poll = client.inner_mut().poll_flight_info(descriptor(sql)).await.unwrap().into_inner();
-    assert!(poll.flight_descriptor.is_none(), "nothing is left to poll for");
-    assert_eq!(fetch(&mut client, &poll.info.unwrap()).await.unwrap().1[0].num_columns(), 2);
+    let polled = poll(&mut client, descriptor(sql)).await.unwrap();
+    let info = poll_on(&mut client, polled).await.unwrap();
+    assert_eq!(fetch(&mut client, &info).await.unwrap().1[0].num_columns(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn polls_go_on_until_the_result_is_there() {
+    let lake = Lake::standard();
+    let options = ServerOptions::default().env("SALTLAKE_COORDINATOR__MAX_RUNNING_QUERIES", "1");
+    let server = Server::standalone_with(&lake, &options);
+    let (mut first, mut client) = (connect(&server).await, connect(&server).await);
+    let info = first.execute(ENDLESS.into(), None).await.unwrap();
+    let mut running = first.do_get(ticket(&info)).await.unwrap();
+    running.next().await.unwrap().unwrap();
+
+    // It cannot end before its turn comes, which is when the other one is gone.
+    let sql = "SELECT count(*) FROM numbers WHERE parity = 'even'";
+    let mut polled = poll(&mut client, descriptor(sql)).await.unwrap();
+    for _ in 0..2 {
+        assert_running(&polled);
+        let next = polled.flight_descriptor.expect("the query is not done");
+        polled = poll(&mut client, next).await.unwrap();
+    }
+    drop(running);
+    let info = poll_on(&mut client, polled).await.unwrap();
+    let batches = fetch(&mut client, &info).await.unwrap().1;
+    assert_eq!(sorted_numbers(&batches), [5_000]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_is_polled_for_can_be_cancelled() {
+    let lake = Lake::standard();
+    let server = Server::standalone(&lake);
+    let mut client = connect(&server).await;
+    let sql = format!("SELECT sum(n + m) FROM ({ENDLESS}) AS rows_for_hours");
+    let polled = poll(&mut client, descriptor(&sql)).await.unwrap();
+    let polled = poll(&mut client, polled.flight_descriptor.unwrap()).await.unwrap();
+    assert_running(&polled);
+    assert_eq!(cancel(&mut client, &polled.info.unwrap()).await, CancelStatus::Cancelling);
+    wait_until("the server is idle", CANCEL_DEADLINE, || cpu_load(server.process.pid()) < 0.2);
+    let error = poll(&mut client, polled.flight_descriptor.unwrap()).await.unwrap_err();
+    assert_eq!(error.code(), Code::NotFound, "{error}");
+}
+
+#[tokio::test]
+async fn a_poll_tells_what_the_query_failed_with() {
+    let lake = Lake::standard();
+    let server = Server::standalone(&lake);
+    let mut client = connect(&server).await;
+    let sql = "SELECT sum(10 / (n - 5000)) FROM numbers";
+    let error = match poll(&mut client, descriptor(sql)).await {
+        Ok(polled) => poll_on(&mut client, polled).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.metadata().get("x-saltlake-sqlstate").unwrap(), "22012", "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_give_each_row_once_in_whatever_order_they_are_read() {
+    let lake = Lake::standard();
+    let server = Server::standalone(&lake);
+    let mut client = connect(&server).await;
+    query(&mut client, "SET saltlake.batch_size = 100").await;
+    let sql = "SELECT n, repeat('salt', 100) AS text FROM numbers";
+    let all: Vec<i64> = (1..=10_000).collect();
+
+    let mut rows = Vec::new();
+    for ticket in tickets(&mut client, sql, 3).await {
+        rows.extend(read(&mut client, ticket).await.unwrap().1);
+    }
+    assert_eq!(sorted_numbers(&rows), all, "one after another");
+
+    let reads = tickets(&mut client, sql, 3).await.into_iter().map(|ticket| {
+        let mut client = client.clone();
+        async move { read(&mut client, ticket).await.unwrap().1 }
+    });
+    let rows = future::join_all(reads).await;
+    assert_eq!(sorted_numbers(rows.iter().flatten()), all, "together");
+
+    // All are open and the one that nobody reads yet holds up no other.
+    let mut streams = Vec::new();
+    for ticket in tickets(&mut client, sql, 3).await {
+        streams.push(client.do_get(ticket).await.unwrap());
+    }
+    let mut rows = Vec::new();
+    for stream in streams.into_iter().rev() {
+        rows.extend(stream.try_collect::<Vec<_>>().await.unwrap());
+    }
+    assert_eq!(sorted_numbers(&rows), all, "the last first");
+}
+
+#[tokio::test]
+async fn an_ordered_result_has_one_endpoint() {
+    let lake = Lake::standard();
+    let server = Server::standalone(&lake);
+    let mut client = connect(&server).await;
+    query(&mut client, "SET saltlake.flight_endpoints = 4").await;
+    for (sql, n) in [
+        ("SELECT n FROM numbers", 4),
+        ("SELECT n FROM numbers ORDER BY n", 1),
+        ("SELECT n + 1 FROM numbers ORDER BY n LIMIT 5", 1),
+        ("SHOW saltlake.flight_endpoints", 1),
+        ("EXPLAIN SELECT n FROM numbers", 1),
+    ] {
+        let info = client.execute(sql.into(), None).await.unwrap();
+        assert_eq!((info.endpoint.len(), info.ordered), (n, n == 1), "{sql}");
+    }
+    for value in ["0", "65", "'many'"] {
+        let sql = format!("SET saltlake.flight_endpoints = {value}");
+        let error = status(client.execute(sql, None).await.unwrap_err());
+        assert_eq!(error.metadata().get("x-saltlake-sqlstate").unwrap(), "22023", "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_dropped_fails_the_others() {
+    let lake = Lake::standard();
+    let server = Server::standalone(&lake);
+    let mut client = connect(&server).await;
+    let tickets = tickets(&mut client, ENDLESS, 3).await;
+    let mut dropped = client.do_get(tickets[0].clone()).await.unwrap();
+    let mut other = client.do_get(tickets[1].clone()).await.unwrap();
+    dropped.next().await.unwrap().unwrap();
+    other.next().await.unwrap().unwrap();
+    drop(dropped);
+    let ended = loop {
+        match other.next().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break status(error),
+            None => panic!("the stream ended as if it were whole"),
+        }
+    };
+    assert_eq!(ended.code(), Code::Cancelled, "{ended}");
+    let error = status(read(&mut client, tickets[2].clone()).await.unwrap_err());
+    assert_eq!(error.code(), Code::NotFound, "{error}");
 }
 
 #[tokio::test]
@@ -189,9 +371,8 @@ async fn prepared_statements_run_with_new_parameters_each_time() {
         let info = statement.execute().await.unwrap();
         let (schema, batches) = fetch(&mut client, &info).await.unwrap();
         assert_eq!(schema.as_ref(), &dataset);
-        let column = |batch: &RecordBatch| {
-            batch.column(0).as_primitive::<arrow::datatypes::Int64Type>().values().to_vec()
-        };
+        let column =
+            |batch: &RecordBatch| batch.column(0).as_primitive::<Int64Type>().values().to_vec();
         let numbers: Vec<i64> = batches.iter().flat_map(column).collect();
         assert_eq!(numbers, (low + 1..=high).collect::<Vec<_>>());
     }

@@ -4,10 +4,9 @@
 //! the Flight protocol are declared here; field numbers and names are the protocol's.
 
 use super::results::{Cancelled, Results};
-use super::session::{Client, Handle};
-use super::status;
+use super::session::Client;
+use super::{announce, status};
 use crate::coordinator::{Coordinator, Session};
-use arrow_flight::sql::{Any, Command};
 use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo,
 };
@@ -142,9 +141,8 @@ fn bad_body(error: prost::DecodeError) -> Status {
 
 /// Cancels the results a FlightInfo names and says how far that got.
 pub fn cancel(info: &FlightInfo, results: &Results, coordinator: &Coordinator) -> CancelStatus {
-    let tickets = info.endpoint.iter().filter_map(|endpoint| endpoint.ticket.as_ref());
     let mut cancelled = CancelStatus::NotCancellable;
-    for handle in tickets.filter_map(|ticket| handle_of(&ticket.ticket)) {
+    for handle in announce::results_of(info) {
         match results.cancel(handle, coordinator) {
             Cancelled::BeforeStart => cancelled = CancelStatus::Cancelled,
             Cancelled::Running => return CancelStatus::Cancelling,
@@ -152,14 +150,6 @@ pub fn cancel(info: &FlightInfo, results: &Results, coordinator: &Coordinator) -
         }
     }
     cancelled
-}
-
-/// Returns the result a ticket stands for.
-fn handle_of(ticket: &[u8]) -> Option<Handle> {
-    match Command::try_from(Any::decode(ticket).ok()?).ok()? {
-        Command::TicketStatementQuery(ticket) => Handle::parse(&ticket.statement_handle),
-        _ => None,
-    }
 }
 
 /// Reads the FlightInfo of the older cancel action.

@@ -4,17 +4,20 @@
 //! 1. [`session`] finds the session a call belongs to.
 //! 2. [`sql`] is the Flight SQL service: one method per command, thin.
 //! 3. [`statements`] plans, binds and runs statements through `coordinator::Session`.
-//! 4. [`results`] holds a result from its announcement (GetFlightInfo) to its last row (DoGet).
+//! 4. [`announce`] tells a client of a result (GetFlightInfo, PollFlightInfo); [`results`] holds it until its last row
+//!    (DoGet), and [`source`] is where its rows come from.
 //! 5. [`wire`] turns batches into messages; [`status`] turns errors into gRPC statuses.
 //! 6. [`metadata`] and [`info`] answer what drivers ask about the lake and about the server.
 //!
 //! arrow-flight's blanket `FlightService` leaves out GetSchema and PollFlightInfo, hence [`Door`] around it.
 
 mod actions;
+mod announce;
 mod info;
 mod metadata;
 mod results;
 mod session;
+mod source;
 mod sql;
 mod statements;
 pub mod status;
@@ -258,14 +261,12 @@ impl FlightService for Door {
         self.0.get_flight_info(request).await
     }
 
-    /// Answers as GetFlightInfo does: a result is announced once it is planned, there is nothing to poll for.
     async fn poll_flight_info(
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<PollInfo>, Status> {
         self.0.authorize(&request)?;
-        let info = self.0.get_flight_info(request).await?;
-        Ok(info.map(|info| PollInfo::new().with_info(info)))
+        self.0.poll(request).await.map(Response::new)
     }
 
     async fn get_schema(

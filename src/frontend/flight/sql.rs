@@ -3,14 +3,14 @@
 //! Called by arrow-flight's dispatch. Commands that carry SQL give a ticket to a pending result; commands about
 //! metadata are cheap, so their ticket is the command itself and DoGet computes the answer.
 
-use super::results::Results;
-use super::session::{Client, Clients, Handle};
-use super::{FlightOptions, actions, info, metadata, statements, status, wire};
+use super::results::{Endpoint, Results};
+use super::session::{Client, Clients};
+use super::{FlightOptions, actions, announce, info, metadata, statements, status, wire};
 use crate::coordinator::{Coordinator, Prepared};
 use crate::error::Result;
 use crate::shared::Shared;
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
@@ -24,7 +24,7 @@ use arrow_flight::sql::{
     DoPutPreparedStatementResult, ProstMessageExt, SqlInfo, TicketStatementQuery,
 };
 use arrow_flight::{
-    Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse,
+    Action, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse, PollInfo,
     SchemaResult, Ticket,
 };
 use datafusion::scalar::ScalarValue;
@@ -143,20 +143,33 @@ impl FlightSql {
         descriptor: FlightDescriptor,
     ) -> Result<Response<FlightInfo>, Status> {
         let result = statements::result(client, prepared, parameters).await?;
-        let (schema, tag) = (Arc::clone(&result.schema), result.tag.clone());
-        let handle = self.results.announce(result)?;
-        let ticket = TicketStatementQuery { statement_handle: handle.to_bytes() };
-        let mut info = flight_info(descriptor, &schema, &ticket)?;
-        // Flight SQL has no field for a command tag; clients that do not know of this one lose nothing.
-        info.get_mut().app_metadata = tag.unwrap_or_default().into();
-        Ok(info)
+        announce::announce(&self.results, result, descriptor).map(Response::new)
+    }
+
+    /// Polls for the result of a descriptor: of a command, which starts it, or of the poll before.
+    ///
+    /// # Errors
+    /// What planning and running up to the first row give.
+    pub async fn poll(&self, request: Request<FlightDescriptor>) -> Result<PollInfo, Status> {
+        if let Some(handle) = announce::polled(request.get_ref()) {
+            self.client(&request)?;
+            return announce::poll(&self.results, &self.coordinator, handle).boxed().await;
+        }
+        let info = self.get_flight_info(request).await?.into_inner();
+        let handle = announce::results_of(&info).next();
+        let Some(handle) = handle else {
+            // Metadata is there at once.
+            return Ok(PollInfo::new().with_info(info));
+        };
+        self.results.keep_info(handle, info);
+        announce::poll(&self.results, &self.coordinator, handle).boxed().await
     }
 
     // Three futures whose types are hidden, so that the methods of the service that await them need not prove again
     // that all the engine behind them may cross threads (see `shared`).
 
-    fn fetch(&self, handle: Option<Handle>) -> BoxFuture<'_, Result<GetResponse, Status>> {
-        self.fetch_rows(handle).boxed()
+    fn fetch(&self, ticket: Option<Endpoint>) -> BoxFuture<'_, Result<GetResponse, Status>> {
+        self.fetch_rows(ticket).boxed()
     }
 
     fn fetch_prepared(
@@ -171,11 +184,11 @@ impl FlightSql {
         self.run_action(request).boxed()
     }
 
-    /// Streams the rows of an announced result.
-    async fn fetch_rows(&self, handle: Option<Handle>) -> Result<GetResponse, Status> {
-        let handle =
-            handle.ok_or_else(|| status::refuse("22023", "the ticket is not ours", None))?;
-        let (rows, query_id) = self.results.fetch(handle).await?;
+    /// Streams the rows of an endpoint of an announced result.
+    async fn fetch_rows(&self, ticket: Option<Endpoint>) -> Result<GetResponse, Status> {
+        let ticket =
+            ticket.ok_or_else(|| status::refuse("22023", "the ticket is not ours", None))?;
+        let (rows, query_id) = self.results.fetch(ticket).await?;
         let mut response = Response::new(rows);
         if let Some(id) = query_id.and_then(|id| id.to_string().parse().ok()) {
             response.metadata_mut().insert(QUERY_ID_HEADER, id);
@@ -193,8 +206,10 @@ impl FlightSql {
         let statement = client.prepared(&query.prepared_statement_handle)?;
         let values = statement.parameters.lock().clone();
         let prepared = Arc::clone(&statement.prepared);
-        let result = statements::result(client, prepared, values).await?;
-        self.fetch_rows(Some(self.results.announce(result)?)).await
+        let mut result = statements::result(client, prepared, values).await?;
+        result.n_endpoints = 1;
+        let tickets = self.results.announce(result)?;
+        self.fetch_rows(tickets.first().copied()).await
     }
 
     /// Answers an action that Flight SQL's own dispatch leaves to us.
@@ -226,26 +241,9 @@ impl FlightSql {
     ) -> Result<Response<FlightInfo>, Status> {
         self.client(&request)?;
         let schema = schema.ok_or_else(|| Status::internal("metadata without a schema"))?;
-        flight_info(request.into_inner(), &schema, command)
+        let tickets = std::slice::from_ref(command);
+        announce::flight_info(request.into_inner(), &schema, tickets).map(Response::new)
     }
-}
-
-/// Returns a FlightInfo with one endpoint, on this server.
-fn flight_info<T: ProstMessageExt>(
-    descriptor: FlightDescriptor,
-    schema: &Schema,
-    ticket: &T,
-) -> Result<Response<FlightInfo>, Status> {
-    let ticket = Ticket::new(ticket.as_any().encode_to_vec());
-    let info = FlightInfo::new()
-        .try_with_schema(schema)
-        .map_err(FlightError::Arrow)?
-        .with_descriptor(descriptor)
-        .with_endpoint(FlightEndpoint::new().with_ticket(ticket))
-        .with_total_records(-1)
-        .with_total_bytes(-1)
-        .with_ordered(true);
-    Ok(Response::new(info))
 }
 
 /// Streams the answer to a command about metadata.
@@ -306,7 +304,7 @@ impl FlightSqlService for FlightSql {
         ticket: TicketStatementQuery,
         _request: Request<Ticket>,
     ) -> Result<GetResponse, Status> {
-        self.fetch(Handle::parse(&ticket.statement_handle)).await
+        self.fetch(Endpoint::parse(&ticket.statement_handle)).await
     }
 
     async fn do_put_statement_update(

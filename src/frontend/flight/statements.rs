@@ -17,7 +17,10 @@ use arrow_flight::error::FlightError;
 use arrow_flight::sql::server::PeekableFlightDataStream;
 use arrow_flight::{IpcMessage, SchemaAsIpc};
 use bytes::Bytes;
+use datafusion::logical_expr::{Distinct, LogicalPlan};
 use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::Statement as Ast;
+use datafusion::sql::sqlparser::ast::Statement as Sql;
 use futures::{Stream, StreamExt, TryStreamExt, future};
 use std::sync::Arc;
 use tonic::Status;
@@ -48,8 +51,9 @@ pub async fn result(
     let is_typed = prepared.parameters.iter().all(Option::is_some);
     if let Some(schema) = prepared.schema.as_ref().filter(|_| is_typed) {
         let schema = wire::wire_schema(schema);
+        let n_endpoints = n_endpoints(&client, &prepared);
         let work = Work::Planned { prepared, parameters };
-        return Ok(Pending { client, work, schema, tag: None });
+        return Ok(Pending { client, work, schema, tag: None, n_endpoints });
     }
     let (rows, schema, tag) = match run(&client, &prepared, parameters).await? {
         Outcome::Rows(rows) => {
@@ -58,7 +62,29 @@ pub async fn result(
         }
         Outcome::Done { tag } => (None, Arc::new(Schema::empty()), Some(tag)),
     };
-    Ok(Pending { client, work: Work::Done(rows), schema, tag })
+    Ok(Pending { client, work: Work::Done(rows), schema, tag, n_endpoints: 1 })
+}
+
+/// Returns how many endpoints share the rows of a statement: as many as the session wants for a query without an
+/// order, else one.
+fn n_endpoints(client: &Client, prepared: &Prepared) -> u16 {
+    let is_query = matches!(&prepared.statement.ast, Ast::Statement(statement)
+        if matches!(statement.as_ref(), Sql::Query(_)));
+    match &prepared.plan {
+        Some(plan) if is_query && !is_ordered(plan) => client.session.flight_endpoints(),
+        _ => 1,
+    }
+}
+
+/// Returns whether the rows of a plan come in an order that the statement asks for.
+fn is_ordered(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Sort(_) | LogicalPlan::Distinct(Distinct::On(_)) => true,
+        LogicalPlan::Projection(projection) => is_ordered(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => is_ordered(&alias.input),
+        LogicalPlan::Limit(limit) => is_ordered(&limit.input),
+        _ => false,
+    }
 }
 
 /// Runs a statement for its effect and returns how many rows it affected.

@@ -18,7 +18,6 @@ use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use std::sync::Arc;
 use tonic::Status;
@@ -62,12 +61,12 @@ fn wire_type(data_type: &DataType) -> DataType {
 ///
 /// The schema message comes first, also when there are no rows. Batches are pulled only as messages are.
 pub fn encode(
-    rows: SendableRecordBatchStream,
+    rows: impl Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
     schema: SchemaRef,
 ) -> impl Stream<Item = Result<FlightData, Status>> + Send + 'static {
     let target = Arc::clone(&schema);
     let batches = rows
-        .map_err(|error| FlightError::from(from_datafusion(error)))
+        .map_err(FlightError::from)
         .flat_map(|batch| stream::iter(split_result(batch)))
         .map(move |batch| Ok(to_wire(&batch?, &target)?));
     encode_batches(batches, schema)
@@ -96,7 +95,7 @@ fn into_status(error: FlightError) -> Status {
 }
 
 /// Returns the status of an error the engine raised while rows were streaming.
-fn from_datafusion(error: DataFusionError) -> Status {
+pub fn from_datafusion(error: DataFusionError) -> Status {
     status::from_error(&Error::from(error))
 }
 
@@ -207,7 +206,6 @@ mod tests {
     };
     use arrow::datatypes::{Field, Int32Type, Int64Type};
     use arrow_flight::decode::FlightRecordBatchStream;
-    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
     fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
         RecordBatch::try_from_iter_with_nullable(
@@ -216,15 +214,11 @@ mod tests {
         .unwrap()
     }
 
-    fn rows_of(batch: &RecordBatch) -> SendableRecordBatchStream {
-        let batches = stream::iter(vec![Ok(batch.clone())]);
-        Box::pin(RecordBatchStreamAdapter::new(batch.schema(), batches))
-    }
-
     /// Sends a batch through the encoder and decodes it as a client does.
     async fn round_trip(batch: &RecordBatch) -> (SchemaRef, Vec<RecordBatch>, usize) {
         let schema = wire_schema(&batch.schema());
-        let messages: Vec<FlightData> = encode(rows_of(batch), schema).try_collect().await.unwrap();
+        let rows = stream::iter([Ok(batch.clone())]);
+        let messages: Vec<FlightData> = encode(rows, schema).try_collect().await.unwrap();
         let largest = messages.iter().map(|message| message.data_body.len()).max().unwrap();
         let mut decoder = FlightRecordBatchStream::new_from_flight_data(stream::iter(
             messages.into_iter().map(Ok),
