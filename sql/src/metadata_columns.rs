@@ -12,11 +12,12 @@
 //! columns would be compared by these names too, and no `*` over a JOIN … USING of several such tables.
 
 use crate::error::Error;
-use datafusion::sql::parser::{CopyToSource, Statement as Ast};
+use crate::parse::{visit, visit_mut};
+use datafusion::sql::parser::Statement as Ast;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins, Visit, VisitMut,
-    Visitor, VisitorMut, WildcardAdditionalOptions,
+    SelectItem, SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins, Visitor, VisitorMut,
+    WildcardAdditionalOptions,
 };
 use std::ops::ControlFlow;
 
@@ -36,30 +37,6 @@ pub fn hide<'n>(ast: &mut Ast, hidden: &dyn Fn(&[String]) -> Vec<&'n str>) -> Re
     match visit_mut(ast, &mut hide) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(feature) => Err(Error::NotSupported { feature }),
-    }
-}
-
-fn visit<V: Visitor>(ast: &Ast, visitor: &mut V) -> ControlFlow<V::Break> {
-    match ast {
-        Ast::Statement(statement) => Visit::visit(statement.as_ref(), visitor),
-        Ast::Explain(explain) => visit(&explain.statement, visitor),
-        Ast::CopyTo(copy) => match &copy.source {
-            CopyToSource::Query(query) => Visit::visit(query.as_ref(), visitor),
-            CopyToSource::Relation(_) => ControlFlow::Continue(()),
-        },
-        _ => ControlFlow::Continue(()),
-    }
-}
-
-fn visit_mut<V: VisitorMut>(ast: &mut Ast, visitor: &mut V) -> ControlFlow<V::Break> {
-    match ast {
-        Ast::Statement(statement) => VisitMut::visit(statement.as_mut(), visitor),
-        Ast::Explain(explain) => visit_mut(&mut explain.statement, visitor),
-        Ast::CopyTo(copy) => match &mut copy.source {
-            CopyToSource::Query(query) => VisitMut::visit(query.as_mut(), visitor),
-            CopyToSource::Relation(_) => ControlFlow::Continue(()),
-        },
-        _ => ControlFlow::Continue(()),
     }
 }
 

@@ -16,6 +16,7 @@ mod float_filters;
 mod float_with_decimal;
 mod join_modes;
 mod join_order;
+mod nodes;
 mod not_in;
 mod pregroup;
 mod rounding_casts;

@@ -415,7 +415,21 @@ fn plain_number(text: &str) -> Option<String> {
     (plain.len() <= 39).then_some(plain)
 }
 
-fn visit_mut<V: VisitorMut>(ast: &mut Ast, visitor: &mut V) -> ControlFlow<V::Break> {
+/// Walks what a statement says in SQL.
+pub(crate) fn visit<V: Visitor>(ast: &Ast, visitor: &mut V) -> ControlFlow<V::Break> {
+    match ast {
+        Ast::Statement(statement) => statement.visit(visitor),
+        Ast::Explain(explain) => visit(&explain.statement, visitor),
+        Ast::CopyTo(copy) => match &copy.source {
+            CopyToSource::Query(query) => query.visit(visitor),
+            CopyToSource::Relation(_) => ControlFlow::Continue(()),
+        },
+        _ => ControlFlow::Continue(()),
+    }
+}
+
+/// As [`visit`], for a visitor that changes it.
+pub(crate) fn visit_mut<V: VisitorMut>(ast: &mut Ast, visitor: &mut V) -> ControlFlow<V::Break> {
     match ast {
         Ast::Statement(statement) => statement.visit(visitor),
         Ast::Explain(explain) => visit_mut(&mut explain.statement, visitor),
@@ -432,18 +446,6 @@ fn measure(ast: &Ast, limits: Limits) -> Result<(), Error> {
     match visit(ast, &mut measure) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
-    }
-}
-
-fn visit(ast: &Ast, measure: &mut Measure) -> ControlFlow<Error> {
-    match ast {
-        Ast::Statement(statement) => statement.visit(measure),
-        Ast::Explain(explain) => visit(&explain.statement, measure),
-        Ast::CopyTo(copy) => match &copy.source {
-            CopyToSource::Query(query) => query.visit(measure),
-            CopyToSource::Relation(_) => ControlFlow::Continue(()),
-        },
-        _ => ControlFlow::Continue(()),
     }
 }
 

@@ -9,13 +9,12 @@
 //!
 //! Limit: a condition may be checked for rows that another condition beside it leaves out.
 
+use super::nodes::rewrite_expressions;
 use crate::functions::checked::{Operation, is_checked};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 use datafusion::optimizer::AnalyzerRule;
 
@@ -25,28 +24,11 @@ pub struct CheckedArithmetic;
 
 impl AnalyzerRule for CheckedArithmetic {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(check_node)?.data)
+        Ok(plan.transform_up_with_subqueries(|node| rewrite_expressions(node, check))?.data)
     }
 
     fn name(&self) -> &str {
         "checked_arithmetic"
-    }
-}
-
-fn check_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let schema = match &plan {
-        LogicalPlan::TableScan(scan) => DFSchema::clone(&scan.projected_schema),
-        plan => merge_schema(&plan.inputs()),
-    };
-    let names = NamePreserver::new(&plan);
-    let checked = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let checked = expr.transform_up(|expr| check(expr, &schema))?;
-        Ok(checked.update_data(|expr| name.restore(expr)))
-    })?;
-    match checked.transformed {
-        true => checked.map_data(LogicalPlan::recompute_schema),
-        false => Ok(checked),
     }
 }
 

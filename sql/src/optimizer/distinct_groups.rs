@@ -19,8 +19,8 @@
 //! ([`super::aggregate_parts`]).
 
 use super::aggregate_parts::{Parts, Value, call, split};
+use super::nodes::replace_aggregates;
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
@@ -41,14 +41,7 @@ const VALUE: &str = "__distinct_value";
 /// # Errors
 /// When the engine refuses a node, which would be our mistake.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up_with_subqueries(|node| {
-        let steps = match &node {
-            LogicalPlan::Aggregate(aggregate) => in_two_steps(aggregate)?,
-            _ => None,
-        };
-        Ok(steps.map_or(Transformed::no(node), Transformed::yes))
-    });
-    Ok(rewritten?.data)
+    replace_aggregates(plan, in_two_steps)
 }
 
 /// One result of an aggregation.

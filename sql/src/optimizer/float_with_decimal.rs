@@ -12,13 +12,12 @@
 //!
 //! Limit: the rows of VALUES have their types before any rule runs.
 
+use super::nodes::rewrite_expressions;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, DecimalType};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::InSubquery;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Union, cast,
 };
@@ -43,26 +42,14 @@ impl AnalyzerRule for FloatWithDecimal {
 }
 
 fn settle_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let schema = match &plan {
-        LogicalPlan::TableScan(scan) => DFSchema::clone(&scan.projected_schema),
-        plan => merge_schema(&plan.inputs()),
-    };
-    let names = NamePreserver::new(&plan);
-    let settled = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let settled = expr.transform_up(|expr| settle(expr, &schema))?;
-        Ok(settled.update_data(|expr| name.restore(expr)))
-    })?;
-    let is_changed = settled.transformed;
-    match settled.data {
+    rewrite_expressions(plan, settle)?.transform_data(|plan| match plan {
         LogicalPlan::Union(union) => settle_union(union),
         LogicalPlan::Join(mut join) => {
-            let is_changed = settle_keys(&mut join) || is_changed;
+            let is_changed = settle_keys(&mut join);
             Ok(Transformed::new_transformed(LogicalPlan::Join(join), is_changed))
         }
-        plan if is_changed => Ok(Transformed::yes(plan.recompute_schema()?)),
         plan => Ok(Transformed::no(plan)),
-    }
+    })
 }
 
 /// Settles what one expression compares or returns.

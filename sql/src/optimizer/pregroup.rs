@@ -14,8 +14,8 @@
 //! three sets on: where nearly every row is a group of its own, the first step costs about as much as one set.
 
 use super::aggregate_parts::{Parts, split};
+use super::nodes::replace_aggregates;
 use datafusion::common::Result;
-use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, LogicalPlan, Projection};
 use std::sync::Arc;
 
@@ -30,14 +30,7 @@ const MIN_SETS: usize = 3;
 /// # Errors
 /// When the engine refuses a node, which would be our mistake.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up_with_subqueries(|node| {
-        let steps = match &node {
-            LogicalPlan::Aggregate(aggregate) => in_two_steps(aggregate)?,
-            _ => None,
-        };
-        Ok(steps.map_or(Transformed::no(node), Transformed::yes))
-    });
-    Ok(rewritten?.data)
+    replace_aggregates(plan, in_two_steps)
 }
 
 /// Returns the aggregation in two steps; `None` where it cannot be split, or where that would not pay.

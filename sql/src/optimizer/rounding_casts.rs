@@ -7,13 +7,12 @@
 //! CAST(x AS INT)        →        CAST(saltlake_round(x) AS INT)      still called as before
 //! ```
 
+use super::nodes::rewrite_expressions;
 use crate::functions::rounding::{has_fraction, round};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
@@ -23,28 +22,12 @@ pub struct RoundingCasts;
 
 impl AnalyzerRule for RoundingCasts {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(round_in_node)?.data)
+        let round = |expr, schema: &DFSchema| Ok(round_cast(expr, schema));
+        Ok(plan.transform_up_with_subqueries(|node| rewrite_expressions(node, round))?.data)
     }
 
     fn name(&self) -> &str {
         "rounding_casts"
-    }
-}
-
-fn round_in_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let schema = match &plan {
-        LogicalPlan::TableScan(scan) => DFSchema::clone(&scan.projected_schema),
-        plan => merge_schema(&plan.inputs()),
-    };
-    let names = NamePreserver::new(&plan);
-    let rounded = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let rounded = expr.transform_up(|expr| Ok(round_cast(expr, &schema)))?;
-        Ok(rounded.update_data(|expr| name.restore(expr)))
-    })?;
-    match rounded.transformed {
-        true => rounded.map_data(LogicalPlan::recompute_schema),
-        false => Ok(rounded),
     }
 }
 
