@@ -35,6 +35,7 @@ mod listing;
 mod location;
 mod metadata_columns;
 mod pin;
+mod provider;
 mod pruning;
 mod registry;
 mod scan_log;

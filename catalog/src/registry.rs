@@ -6,10 +6,10 @@
 use crate::discovery::RESERVED_SCHEMAS;
 use crate::error::Error;
 use crate::lake::{Lake, RelationKind};
-use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
+use futures::future::BoxFuture;
 use std::future::Future;
 use std::sync::Arc;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -48,7 +48,30 @@ struct LakeSchema {
     name: String,
 }
 
-#[async_trait]
+impl LakeSchema {
+    /// Finds a table: [`SchemaProvider::table`].
+    fn find<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<dyn TableProvider>>, DataFusionError>> {
+        Box::pin(async move { Ok(self.lake.relation_provider(&self.name, name).await?) })
+    }
+
+    /// Tells a table from a view: [`SchemaProvider::table_type`].
+    fn kind<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<TableType>, DataFusionError>> {
+        Box::pin(async move {
+            let kind = self.lake.relation_kind(&self.name, name).await?;
+            Ok(kind.map(|kind| match kind {
+                RelationKind::Table => TableType::Base,
+                RelationKind::View => TableType::View,
+            }))
+        })
+    }
+}
+
 impl SchemaProvider for LakeSchema {
     fn table_names(&self) -> Vec<String> {
         let relations = or_empty(wait(self.lake.runtime(), self.lake.relations()));
@@ -56,17 +79,9 @@ impl SchemaProvider for LakeSchema {
         ours.map(|relation| relation.name).collect()
     }
 
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        Ok(self.lake.relation_provider(&self.name, name).await?)
-    }
+    crate::table_by!(find);
 
-    async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
-        let kind = self.lake.relation_kind(&self.name, name).await?;
-        Ok(kind.map(|kind| match kind {
-            RelationKind::Table => TableType::Base,
-            RelationKind::View => TableType::View,
-        }))
-    }
+    crate::table_type_by!(kind);
 
     fn table_exist(&self, name: &str) -> bool {
         let kind = wait(self.lake.runtime(), self.lake.relation_kind(&self.name, name));

@@ -16,7 +16,6 @@ use crate::scan_log::{ScanLog, TableScan};
 use crate::schema::infer::infer_file;
 use crate::schema::merge::merge;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaBuilder, SchemaRef};
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{Statistics, project_schema};
@@ -32,6 +31,7 @@ use datafusion::physical_expr::LexOrdering;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::scalar::ScalarValue;
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
@@ -289,7 +289,63 @@ fn is_partition_filter(partition_names: &[&str], filter: &Expr) -> bool {
     !partition_names.is_empty() && expr_applicable_for_cols(partition_names, filter)
 }
 
-#[async_trait]
+impl LakeTable {
+    /// Plans a scan: [`TableProvider::scan`].
+    fn plan<'a>(
+        &'a self,
+        session: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>, DataFusionError>> {
+        Box::pin(async move {
+            let filters = self.split_filters(filters);
+            let file_limit = limit.filter(|_| filters.other.is_empty());
+
+            let listing = self.listing().await?;
+            let empty = || -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+                let schema = project_schema(&self.table_schema, projection)?;
+                Ok(Arc::new(EmptyExec::new(schema)))
+            };
+            let Some(flavor) = listing.flavor else { return empty() };
+            let options = session.default_table_options();
+            let options = floats::scan_options(options, &filters.other, &self.file_schema);
+            let format = reader(flavor, &self.source.options, options)?;
+            let (files, is_cut) =
+                self.files_for_scan(session, &listing, &format, &filters, file_limit).await?;
+            let scan = TableScan {
+                table: self.source.request.table.clone(),
+                n_files: listing.files.len(),
+                n_kept: files.len(),
+                note: None,
+            };
+            ScanLog::record(session.config(), scan);
+            if files.is_empty() {
+                return empty();
+            }
+            let ordering = common_ordering(&files);
+            let groups =
+                FileGroup::new(files).split_files(session.config().target_partitions().max(1));
+            let (groups, statistics) = with_statistics(groups, &self.table_schema, is_cut)?;
+
+            let schema = TableSchemaBuilder::new(Arc::clone(&self.file_schema))
+                .with_table_partition_cols(self.partition_fields.clone())
+                .build();
+            let config = FileScanConfigBuilder::new(
+                self.source.store_url.clone(),
+                format.file_source(schema),
+            )
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .with_output_ordering(ordering.into_iter().collect())
+            .build();
+            format.create_physical_plan(session, config).await
+        })
+    }
+}
+
 impl TableProvider for LakeTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.table_schema)
@@ -299,54 +355,7 @@ impl TableProvider for LakeTable {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let filters = self.split_filters(filters);
-        let file_limit = limit.filter(|_| filters.other.is_empty());
-
-        let listing = self.listing().await?;
-        let empty = || -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-            let schema = project_schema(&self.table_schema, projection)?;
-            Ok(Arc::new(EmptyExec::new(schema)))
-        };
-        let Some(flavor) = listing.flavor else { return empty() };
-        let options = session.default_table_options();
-        let options = floats::scan_options(options, &filters.other, &self.file_schema);
-        let format = reader(flavor, &self.source.options, options)?;
-        let (files, is_cut) =
-            self.files_for_scan(session, &listing, &format, &filters, file_limit).await?;
-        let scan = TableScan {
-            table: self.source.request.table.clone(),
-            n_files: listing.files.len(),
-            n_kept: files.len(),
-            note: None,
-        };
-        ScanLog::record(session.config(), scan);
-        if files.is_empty() {
-            return empty();
-        }
-        let ordering = common_ordering(&files);
-        let groups = FileGroup::new(files).split_files(session.config().target_partitions().max(1));
-        let (groups, statistics) = with_statistics(groups, &self.table_schema, is_cut)?;
-
-        let schema = TableSchemaBuilder::new(Arc::clone(&self.file_schema))
-            .with_table_partition_cols(self.partition_fields.clone())
-            .build();
-        let config =
-            FileScanConfigBuilder::new(self.source.store_url.clone(), format.file_source(schema))
-                .with_file_groups(groups)
-                .with_statistics(statistics)
-                .with_projection_indices(projection.cloned())?
-                .with_limit(limit)
-                .with_output_ordering(ordering.into_iter().collect())
-                .build();
-        format.create_physical_plan(session, config).await
-    }
+    crate::scan_by!(plan);
 
     fn supports_filters_pushdown(
         &self,

@@ -5,12 +5,12 @@
 //! rests on, and a view that would rest on itself is refused.
 
 use crate::error::{Error, Result};
-use async_trait::async_trait;
 use datafusion::common::TableReference;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use futures::future::BoxFuture;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ tokio::task_local! {
 }
 
 /// Plans the queries of views. Implemented by who owns the SQL planner.
-#[async_trait]
 pub trait ViewPlanner: Send + Sync {
     /// Returns the logical plan of a view's query.
-    async fn plan_view(&self, sql: &str) -> Result<LogicalPlan, DataFusionError>;
+    fn plan_view<'a>(&'a self, sql: &'a str)
+    -> BoxFuture<'a, Result<LogicalPlan, DataFusionError>>;
 }
 
 /// A view as named in the catalog.

@@ -21,6 +21,7 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,20 +48,26 @@ impl fmt::Debug for InformationSchema {
     }
 }
 
-#[async_trait]
+impl InformationSchema {
+    /// Finds a table: [`SchemaProvider::table`].
+    fn find<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Arc<dyn TableProvider>>>> {
+        Box::pin(async move {
+            let nothing = Arc::new(MemoryCatalogProviderList::new());
+            let Some(table) = InformationSchemaProvider::new(nothing).table(name).await? else {
+                return Ok(None);
+            };
+            let (name, catalog) = (name.to_ascii_lowercase(), self.catalog.clone());
+            Ok(Some(Arc::new(Described { name, schema: table.schema(), catalog }) as _))
+        })
+    }
+}
+
 impl SchemaProvider for InformationSchema {
     fn table_names(&self) -> Vec<String> {
         INFORMATION_SCHEMA_TABLES.iter().map(|name| (*name).to_string()).collect()
     }
 
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let nothing = Arc::new(MemoryCatalogProviderList::new());
-        let Some(table) = InformationSchemaProvider::new(nothing).table(name).await? else {
-            return Ok(None);
-        };
-        let (name, catalog) = (name.to_ascii_lowercase(), self.catalog.clone());
-        Ok(Some(Arc::new(Described { name, schema: table.schema(), catalog })))
-    }
+    saltlake_catalog::table_by!(find);
 
     fn table_exist(&self, name: &str) -> bool {
         INFORMATION_SCHEMA_TABLES.contains(&name.to_ascii_lowercase().as_str())
@@ -123,7 +130,32 @@ impl Described {
     }
 }
 
-#[async_trait]
+impl Described {
+    /// Plans a scan: [`TableProvider::scan`].
+    fn plan<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let listing = self.listing(&Wanted::of(filters)).await?;
+            let catalogs =
+                OneCatalog { name: self.catalog.name().to_string(), catalog: Arc::new(listing) };
+            let catalogs: Arc<dyn CatalogProviderList> = Arc::new(catalogs);
+            let functions = state.as_any().downcast_ref::<SessionState>();
+            let functions =
+                functions.map(|state| state.table_functions().clone()).unwrap_or_default();
+            let provider = InformationSchemaProvider::new(catalogs).with_table_functions(functions);
+            match provider.table(&self.name).await? {
+                Some(table) => table.scan(state, projection, &[], limit).await,
+                None => internal_err!("information_schema.{} is gone", self.name),
+            }
+        })
+    }
+}
+
 impl TableProvider for Described {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -140,25 +172,7 @@ impl TableProvider for Described {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let listing = self.listing(&Wanted::of(filters)).await?;
-        let catalogs =
-            OneCatalog { name: self.catalog.name().to_string(), catalog: Arc::new(listing) };
-        let catalogs: Arc<dyn CatalogProviderList> = Arc::new(catalogs);
-        let functions = state.as_any().downcast_ref::<SessionState>();
-        let functions = functions.map(|state| state.table_functions().clone()).unwrap_or_default();
-        let provider = InformationSchemaProvider::new(catalogs).with_table_functions(functions);
-        match provider.table(&self.name).await? {
-            Some(table) => table.scan(state, projection, &[], limit).await,
-            None => internal_err!("information_schema.{} is gone", self.name),
-        }
-    }
+    saltlake_catalog::scan_by!(plan);
 }
 
 /// Names and the tables loaded for them.

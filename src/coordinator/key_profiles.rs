@@ -6,7 +6,6 @@
 //! files, filters and keys: a changed file is another profile. Limits: row groups are read from their start.
 
 use arrow::array::RecordBatch;
-use async_trait::async_trait;
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -14,6 +13,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use futures::future::BoxFuture;
 use futures::stream::select_all;
 use futures::{StreamExt, TryStreamExt, future};
 use moka::future::Cache;
@@ -126,9 +126,18 @@ impl<'a> SampledProfiles<'a> {
     }
 }
 
-#[async_trait]
 impl KeyProfiles for SampledProfiles<'_> {
-    async fn profile(
+    fn profile<'a>(
+        &'a self,
+        input: &'a Arc<dyn ExecutionPlan>,
+        keys: &'a [usize],
+    ) -> BoxFuture<'a, Result<Option<Arc<KeyProfile>>>> {
+        Box::pin(self.profile_of(input, keys))
+    }
+}
+
+impl SampledProfiles<'_> {
+    async fn profile_of(
         &self,
         input: &Arc<dyn ExecutionPlan>,
         keys: &[usize],

@@ -42,12 +42,12 @@ use crate::cluster::Channels;
 use crate::config::Config;
 use crate::engine;
 use crate::error::{Error, Result};
-use async_trait::async_trait;
 use dashmap::DashMap;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion_distributed::{DistributedExt, SessionStateBuilderExt};
+use futures::future::BoxFuture;
 use join_log::JoinLog;
 use key_profiles::ProfileCache;
 use membership::Members;
@@ -282,15 +282,16 @@ fn start_settings(config: &Config) -> Vec<(String, String)> {
 /// Plans the text of a view for the lake, which knows no SQL.
 struct Views(Weak<Coordinator>);
 
-#[async_trait]
 impl ViewPlanner for Views {
-    async fn plan_view(&self, sql: &str) -> datafusion::common::Result<LogicalPlan> {
-        let plan = async {
+    fn plan_view<'a>(
+        &'a self,
+        sql: &'a str,
+    ) -> BoxFuture<'a, datafusion::common::Result<LogicalPlan>> {
+        Box::pin(async move {
             let gone = || Error::Internal { message: "the coordinator has ended".to_string() };
             let coordinator = self.0.upgrade().ok_or_else(gone)?;
             let session = Session::open(Arc::clone(&coordinator), 0, SessionOptions::default())?;
-            session.plan_text(sql).await
-        };
-        Ok(plan.await?)
+            Ok(session.plan_text(sql).await?)
+        })
     }
 }

@@ -11,9 +11,9 @@ use arrow::array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
-use async_trait::async_trait;
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::common::Result;
+use futures::future::BoxFuture;
 use saltlake_catalog::{CacheUsage, Lake};
 use saltlake_sql::skew::decide::JoinDecision;
 use std::fmt;
@@ -37,22 +37,28 @@ impl fmt::Debug for SystemSchema {
     }
 }
 
-#[async_trait]
+impl SystemSchema {
+    /// Finds a table: [`SchemaProvider::table`].
+    fn find<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Arc<dyn TableProvider>>>> {
+        Box::pin(async move {
+            let batch = match name {
+                "join_decisions" => join_decisions(&self.join_log.list())?,
+                "queries" => queries(&self.queries.list())?,
+                "workers" => workers(&self.members)?,
+                "caches" => caches(&self.lake.cache_usage())?,
+                _ => return Ok(None),
+            };
+            Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?) as _))
+        })
+    }
+}
+
 impl SchemaProvider for SystemSchema {
     fn table_names(&self) -> Vec<String> {
         TABLES.iter().map(|name| (*name).to_string()).collect()
     }
 
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let batch = match name {
-            "join_decisions" => join_decisions(&self.join_log.list())?,
-            "queries" => queries(&self.queries.list())?,
-            "workers" => workers(&self.members)?,
-            "caches" => caches(&self.lake.cache_usage())?,
-            _ => return Ok(None),
-        };
-        Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
-    }
+    saltlake_catalog::table_by!(find);
 
     fn table_exist(&self, name: &str) -> bool {
         TABLES.contains(&name)

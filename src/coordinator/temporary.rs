@@ -11,7 +11,6 @@ use super::names::TEMPORARY_SCHEMA;
 use super::session::{Outcome, Session};
 use crate::error::{Error, Result};
 use arrow::datatypes::{Schema, SchemaRef};
-use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, Session as EngineSession, TableProvider};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -29,6 +28,7 @@ use datafusion::sql::parser::Statement as Ast;
 use datafusion::sql::sqlparser::ast::{
     ColumnOption, ColumnOptionDef, CreateTable, ObjectName, Statement as Sql,
 };
+use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use saltlake_catalog::{Lake, RelationKind};
 use saltlake_sql::functions::required;
@@ -121,24 +121,34 @@ impl Drop for Temporary {
     }
 }
 
-#[async_trait]
+impl Temporary {
+    /// Finds a table: [`SchemaProvider::table`].
+    fn find<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, EngineResult<Option<Arc<dyn TableProvider>>>> {
+        Box::pin(async move {
+            let relation = self.relations.read().get(name).cloned();
+            let table: Option<Arc<dyn TableProvider>> = match relation {
+                None => None,
+                Some(Relation::View(view)) => Some(view),
+                Some(Relation::Table { folder, columns }) => {
+                    let table = self.lake.table_in_folder(name, &folder, columns).await;
+                    let table = table.map_err(DataFusionError::from)?;
+                    Some(Arc::new(TemporaryTable { table, folder }))
+                }
+            };
+            Ok(table)
+        })
+    }
+}
+
 impl SchemaProvider for Temporary {
     fn table_names(&self) -> Vec<String> {
         self.relations.read().keys().cloned().collect()
     }
 
-    async fn table(&self, name: &str) -> EngineResult<Option<Arc<dyn TableProvider>>> {
-        let relation = self.relations.read().get(name).cloned();
-        Ok(match relation {
-            None => None,
-            Some(Relation::View(view)) => Some(view),
-            Some(Relation::Table { folder, columns }) => {
-                let table = self.lake.table_in_folder(name, &folder, columns).await;
-                let table = table.map_err(DataFusionError::from)?;
-                Some(Arc::new(TemporaryTable { table, folder }))
-            }
-        })
-    }
+    saltlake_catalog::table_by!(find);
 
     fn table_exist(&self, name: &str) -> bool {
         self.relations.read().contains_key(name)
@@ -152,7 +162,19 @@ struct TemporaryTable {
     folder: Url,
 }
 
-#[async_trait]
+impl TemporaryTable {
+    /// Plans a scan: [`TableProvider::scan`].
+    fn plan<'a>(
+        &'a self,
+        session: &'a dyn EngineSession,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, EngineResult<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move { self.table.scan(session, projection, filters, limit).await })
+    }
+}
+
 impl TableProvider for TemporaryTable {
     fn schema(&self) -> SchemaRef {
         self.table.schema()
@@ -162,15 +184,7 @@ impl TableProvider for TemporaryTable {
         TableType::Temporary
     }
 
-    async fn scan(
-        &self,
-        session: &dyn EngineSession,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> EngineResult<Arc<dyn ExecutionPlan>> {
-        self.table.scan(session, projection, filters, limit).await
-    }
+    saltlake_catalog::scan_by!(plan);
 
     fn supports_filters_pushdown(
         &self,

@@ -3,7 +3,7 @@
 use super::diagnostic::Failure;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 /// What one statement gave.
@@ -25,12 +25,11 @@ pub enum Reply {
 /// Runs statements: a server, or a coordinator inside this process.
 ///
 /// All statements of one backend share one session, so a `SET` holds for those that follow.
-#[async_trait]
 pub trait Backend: Send + Sync {
     /// Runs one statement; the text has no trailing semicolon.
     ///
     /// Dropping the future before it is ready cancels the statement.
-    async fn execute(&self, sql: &str) -> Result<Reply, Failure>;
+    fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Reply, Failure>>;
 
     /// Returns what the prompt tells of where statements run.
     fn describe(&self) -> String;

@@ -4,7 +4,7 @@ use super::backend::{Backend, Reply};
 use super::diagnostic::Failure;
 use crate::coordinator::{Coordinator, Outcome, Session, SessionOptions};
 use crate::error::Error;
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
 
@@ -38,9 +38,8 @@ pub fn refused(lake: &str, error: &Error) -> Failure {
     Failure::Connect { target, reason: report.message, hint: report.hint }
 }
 
-#[async_trait]
-impl Backend for Embedded {
-    async fn execute(&self, sql: &str) -> Result<Reply, Failure> {
+impl Embedded {
+    async fn run(&self, sql: &str) -> Result<Reply, Failure> {
         let outcome = self.session.execute(sql).await.map_err(|error| Failure::from(&error))?;
         Ok(match outcome {
             Outcome::Done { tag } => Reply::Done { tag },
@@ -49,6 +48,12 @@ impl Backend for Embedded {
                 Reply::Rows { schema: rows.schema, stream: stream.boxed() }
             }
         })
+    }
+}
+
+impl Backend for Embedded {
+    fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Reply, Failure>> {
+        Box::pin(self.run(sql))
     }
 
     fn describe(&self) -> String {

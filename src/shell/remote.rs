@@ -12,9 +12,9 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::FlightInfo;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
-use async_trait::async_trait;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
@@ -119,9 +119,8 @@ impl Remote {
     }
 }
 
-#[async_trait]
-impl Backend for Remote {
-    async fn execute(&self, sql: &str) -> Result<Reply, Failure> {
+impl Remote {
+    async fn run(&self, sql: &str) -> Result<Reply, Failure> {
         let mut client = self.client.clone();
         let info = client.execute(sql.to_string(), None).await.map_err(|error| failure(&error))?;
         let schema = info.clone().try_decode_schema().unwrap_or_else(|_| Schema::empty());
@@ -133,6 +132,12 @@ impl Backend for Remote {
         }
         let schema: SchemaRef = Arc::new(schema);
         Ok(Reply::Rows { schema, stream: self.rows(info) })
+    }
+}
+
+impl Backend for Remote {
+    fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Reply, Failure>> {
+        Box::pin(self.run(sql))
     }
 
     fn describe(&self) -> String {

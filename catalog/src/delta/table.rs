@@ -14,7 +14,6 @@ use crate::iceberg::{At, FILE, Reserved, TableSource};
 use crate::scan_log::{ScanLog, TableScan};
 use crate::table::PIN_TIME;
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::common::{ColumnStatistics, project_schema};
@@ -23,6 +22,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use futures::future::BoxFuture;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -110,7 +110,58 @@ impl DeltaTable {
     }
 }
 
-#[async_trait]
+impl DeltaTable {
+    /// Plans a scan: [`TableProvider::scan`].
+    fn plan_scan<'a>(
+        &'a self,
+        session: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>, DataFusionError>> {
+        Box::pin(async move {
+            let version = self.version().await?;
+            let files = self.place.files(&version, &self.caches).await?;
+            let props = session.execution_props();
+            let columns = &self.loaded.columns;
+            let resolver = Resolver::new(&self.place)?;
+            let mut plan = plan(&version, &files, filters, &self.arrow, props)?;
+            let is_cut =
+                limit.filter(|_| filters.is_empty()).is_some_and(|limit| plan.cut_to(limit));
+            plan.read_vectors(&self.place, &resolver).await?;
+            self.log(session, &version, &plan);
+            if plan.files.is_empty() {
+                let schema = project_schema(&self.arrow, projection)?;
+                return Ok(Arc::new(EmptyExec::new(schema)) as Arc<dyn ExecutionPlan>);
+            }
+            let mut statistics = plan.statistics(&version, &files, columns);
+            let n_reserved = self.reserved.as_ref().map_or(0, |reserved| reserved.n_columns());
+            let unknown = std::iter::repeat_n(ColumnStatistics::new_unknown(), n_reserved);
+            statistics.column_statistics.extend(unknown);
+            let statistics = if is_cut { statistics.to_inexact() } else { statistics };
+            let has_file = self.reserved.as_ref().is_some_and(|reserved| reserved.has(FILE));
+            let store_url = has_file.then_some(&self.place.store_url);
+            let partitioned =
+                plan.partitioned_files(&version, &files, columns, &resolver, store_url)?;
+            let mut scan = columns.scan(plan.deletes, self.place.store_url.as_str().to_owned());
+            if let Some(reserved) = &self.reserved {
+                scan.schema = reserved.added_to(&scan.schema);
+                scan.reserved = Some(Arc::clone(reserved));
+            }
+            let source =
+                TableSource::for_session(session, &self.place.store, scan, &self.caches.deletes);
+            let n_groups = session.config().target_partitions().max(1);
+            let config = FileScanConfigBuilder::new(self.place.store_url.clone(), Arc::new(source))
+                .with_file_groups(FileGroup::new(partitioned).split_files(n_groups))
+                .with_statistics(statistics)
+                .with_projection_indices(projection.cloned())?
+                .with_limit(limit)
+                .build();
+            Ok(DataSourceExec::from_data_source(config))
+        })
+    }
+}
+
 impl TableProvider for DeltaTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.arrow)
@@ -120,50 +171,7 @@ impl TableProvider for DeltaTable {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let version = self.version().await?;
-        let files = self.place.files(&version, &self.caches).await?;
-        let props = session.execution_props();
-        let columns = &self.loaded.columns;
-        let resolver = Resolver::new(&self.place)?;
-        let mut plan = plan(&version, &files, filters, &self.arrow, props)?;
-        let is_cut = limit.filter(|_| filters.is_empty()).is_some_and(|limit| plan.cut_to(limit));
-        plan.read_vectors(&self.place, &resolver).await?;
-        self.log(session, &version, &plan);
-        if plan.files.is_empty() {
-            return Ok(Arc::new(EmptyExec::new(project_schema(&self.arrow, projection)?)));
-        }
-        let mut statistics = plan.statistics(&version, &files, columns);
-        let n_reserved = self.reserved.as_ref().map_or(0, |reserved| reserved.n_columns());
-        let unknown = std::iter::repeat_n(ColumnStatistics::new_unknown(), n_reserved);
-        statistics.column_statistics.extend(unknown);
-        let statistics = if is_cut { statistics.to_inexact() } else { statistics };
-        let has_file = self.reserved.as_ref().is_some_and(|reserved| reserved.has(FILE));
-        let store_url = has_file.then_some(&self.place.store_url);
-        let partitioned =
-            plan.partitioned_files(&version, &files, columns, &resolver, store_url)?;
-        let mut scan = columns.scan(plan.deletes, self.place.store_url.as_str().to_owned());
-        if let Some(reserved) = &self.reserved {
-            scan.schema = reserved.added_to(&scan.schema);
-            scan.reserved = Some(Arc::clone(reserved));
-        }
-        let source =
-            TableSource::for_session(session, &self.place.store, scan, &self.caches.deletes);
-        let n_groups = session.config().target_partitions().max(1);
-        let config = FileScanConfigBuilder::new(self.place.store_url.clone(), Arc::new(source))
-            .with_file_groups(FileGroup::new(partitioned).split_files(n_groups))
-            .with_statistics(statistics)
-            .with_projection_indices(projection.cloned())?
-            .with_limit(limit)
-            .build();
-        Ok(DataSourceExec::from_data_source(config))
-    }
+    crate::scan_by!(plan_scan);
 
     fn supports_filters_pushdown(
         &self,

@@ -24,7 +24,6 @@ use crate::scan_log::{ScanLog, TableScan};
 use crate::services::vended::VendedStore;
 use crate::table::PIN_TIME;
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::catalog::{MemTable, Session, TableProvider};
@@ -38,6 +37,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::scalar::ScalarValue;
+use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use std::collections::HashMap;
@@ -393,7 +393,50 @@ impl IcebergTable {
     }
 }
 
-#[async_trait]
+impl IcebergTable {
+    /// Plans a scan: [`TableProvider::scan`].
+    fn plan<'a>(
+        &'a self,
+        session: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>, DataFusionError>> {
+        Box::pin(async move {
+            let version = self.version().await?;
+            let empty = || -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+                Ok(Arc::new(EmptyExec::new(project_schema(&self.arrow, projection)?)))
+            };
+            let (snapshot, _) = self.at.find(&self.name, &version.metadata)?;
+            let Some(snapshot) = snapshot else { return empty() };
+            let props = session.execution_props();
+            let pruner = Pruner::new(filters, &self.schema, &self.arrow, props);
+            let mut plan = self.reader(&version).plan(&snapshot, &pruner).await?;
+            let is_cut =
+                limit.filter(|_| filters.is_empty()).is_some_and(|limit| plan.cut_to(limit));
+            self.log(session, &snapshot, &plan);
+            if plan.files.is_empty() {
+                return empty();
+            }
+            let statistics = statistics_of(&plan, &self.schema);
+            let statistics = if is_cut { statistics.to_inexact() } else { statistics };
+            let scan = self.spec(&version, &plan)?;
+            let (store, deletes) = (&self.place.store, &self.caches.deletes);
+            let source = TableSource::for_session(session, store, scan, deletes);
+            let files = plan.files.iter().map(|planned| self.file(&version, planned));
+            let files = files.collect::<Result<Vec<_>>>()?;
+            let n_groups = session.config().target_partitions().max(1);
+            let config = FileScanConfigBuilder::new(self.place.store_url.clone(), Arc::new(source))
+                .with_file_groups(FileGroup::new(files).split_files(n_groups))
+                .with_statistics(statistics)
+                .with_projection_indices(projection.cloned())?
+                .with_limit(limit)
+                .build();
+            Ok(DataSourceExec::from_data_source(config))
+        })
+    }
+}
+
 impl TableProvider for IcebergTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.arrow)
@@ -403,43 +446,7 @@ impl TableProvider for IcebergTable {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let version = self.version().await?;
-        let empty = || -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-            Ok(Arc::new(EmptyExec::new(project_schema(&self.arrow, projection)?)))
-        };
-        let (snapshot, _) = self.at.find(&self.name, &version.metadata)?;
-        let Some(snapshot) = snapshot else { return empty() };
-        let props = session.execution_props();
-        let pruner = Pruner::new(filters, &self.schema, &self.arrow, props);
-        let mut plan = self.reader(&version).plan(&snapshot, &pruner).await?;
-        let is_cut = limit.filter(|_| filters.is_empty()).is_some_and(|limit| plan.cut_to(limit));
-        self.log(session, &snapshot, &plan);
-        if plan.files.is_empty() {
-            return empty();
-        }
-        let statistics = statistics_of(&plan, &self.schema);
-        let statistics = if is_cut { statistics.to_inexact() } else { statistics };
-        let scan = self.spec(&version, &plan)?;
-        let (store, deletes) = (&self.place.store, &self.caches.deletes);
-        let source = TableSource::for_session(session, store, scan, deletes);
-        let files = plan.files.iter().map(|planned| self.file(&version, planned));
-        let files = files.collect::<Result<Vec<_>>>()?;
-        let n_groups = session.config().target_partitions().max(1);
-        let config = FileScanConfigBuilder::new(self.place.store_url.clone(), Arc::new(source))
-            .with_file_groups(FileGroup::new(files).split_files(n_groups))
-            .with_statistics(statistics)
-            .with_projection_indices(projection.cloned())?
-            .with_limit(limit)
-            .build();
-        Ok(DataSourceExec::from_data_source(config))
-    }
+    crate::scan_by!(plan);
 
     fn supports_filters_pushdown(
         &self,

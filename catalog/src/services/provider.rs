@@ -8,10 +8,10 @@ use crate::discovery::RESERVED_SCHEMAS;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, RelationKind};
 use crate::registry::{or_empty, wait};
-use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 
 /// A catalog service as a catalog.
@@ -54,25 +54,36 @@ impl Namespace {
     }
 }
 
-#[async_trait]
+impl Namespace {
+    /// Finds a table: [`SchemaProvider::table`].
+    fn find<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<dyn TableProvider>>, DataFusionError>> {
+        Box::pin(async move {
+            match self.lake.service_table(&self.catalog, &self.name, name).await {
+                Ok(table) => Ok(Some(table)),
+                // The planner reports it with its place in the statement.
+                Err(Error::CatalogNotFound { .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    /// Tells a table from a view, without asking: who lists names asks this of each of them.
+    fn kind<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<TableType>, DataFusionError>> {
+        Box::pin(async move { Ok(Some(TableType::Base)) })
+    }
+}
+
 impl SchemaProvider for Namespace {
     fn table_names(&self) -> Vec<String> {
         or_empty(self.listed()).into_iter().map(|listed| listed.name).collect()
     }
 
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        match self.lake.service_table(&self.catalog, &self.name, name).await {
-            Ok(table) => Ok(Some(table)),
-            // The planner reports it with its place in the statement.
-            Err(Error::CatalogNotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
+    crate::table_by!(find);
 
-    /// Without asking: who lists names asks this of each of them.
-    async fn table_type(&self, _: &str) -> Result<Option<TableType>, DataFusionError> {
-        Ok(Some(TableType::Base))
-    }
+    crate::table_type_by!(kind);
 
     fn table_exist(&self, name: &str) -> bool {
         let found = |listed: &Listed| listed.name == name && listed.kind == RelationKind::Table;

@@ -10,11 +10,11 @@ use crate::iceberg::{At, IcebergTable, Inspection, Place};
 use crate::pin;
 use crate::table::PIN_TIME;
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -86,7 +86,26 @@ fn key(catalog: &ServiceCatalog, namespace: &str, name: &str) -> String {
     format!("{}\0{namespace}\0{name}", catalog.definition.name)
 }
 
-#[async_trait]
+impl ServiceTable {
+    /// Plans a scan: [`TableProvider::scan`].
+    fn plan<'a>(
+        &'a self,
+        session: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>, DataFusionError>> {
+        Box::pin(async move {
+            let place = self.place().await?;
+            if place.url == self.table.place().url {
+                return self.table.scan(session, projection, filters, limit).await;
+            }
+            let moved = self.table.moved_to(place).await?;
+            moved.scan(session, projection, filters, limit).await
+        })
+    }
+}
+
 impl TableProvider for ServiceTable {
     fn schema(&self) -> SchemaRef {
         self.table.schema()
@@ -96,20 +115,7 @@ impl TableProvider for ServiceTable {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let place = self.place().await?;
-        if place.url == self.table.place().url {
-            return self.table.scan(session, projection, filters, limit).await;
-        }
-        let moved = self.table.moved_to(place).await?;
-        moved.scan(session, projection, filters, limit).await
-    }
+    crate::scan_by!(plan);
 
     fn supports_filters_pushdown(
         &self,

@@ -11,7 +11,6 @@ use crate::store::{StoreOptions, Stores};
 use crate::{Error, ExternalTable, FileKind, Lake, LakeOptions, Relation, ViewPlanner};
 use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
-use async_trait::async_trait;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -19,6 +18,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::future::BoxFuture;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,10 +44,12 @@ pub(super) struct TestLake {
 
 struct Planner(SessionState);
 
-#[async_trait]
 impl ViewPlanner for Planner {
-    async fn plan_view(&self, sql: &str) -> Result<LogicalPlan, DataFusionError> {
-        self.0.create_logical_plan(sql).await
+    fn plan_view<'a>(
+        &'a self,
+        sql: &'a str,
+    ) -> BoxFuture<'a, Result<LogicalPlan, DataFusionError>> {
+        Box::pin(self.0.create_logical_plan(sql))
     }
 }
 

@@ -3,9 +3,9 @@
 //! `saltlake` implements [`KeyProfiles`] with a bounded sample and a cache; the decision only reads profiles, so it is
 //! tested without data.
 
-use async_trait::async_trait;
 use datafusion::common::Result;
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,15 +40,14 @@ pub struct KeyProfile {
 }
 
 /// Finds profiles.
-#[async_trait]
 pub trait KeyProfiles: Send + Sync {
     /// Returns the profile of the columns `keys` of what `input` gives; `None` when it cannot be had cheaply.
     ///
     /// # Errors
     /// When reading a sample fails.
-    async fn profile(
-        &self,
-        input: &Arc<dyn ExecutionPlan>,
-        keys: &[usize],
-    ) -> Result<Option<Arc<KeyProfile>>>;
+    fn profile<'a>(
+        &'a self,
+        input: &'a Arc<dyn ExecutionPlan>,
+        keys: &'a [usize],
+    ) -> BoxFuture<'a, Result<Option<Arc<KeyProfile>>>>;
 }

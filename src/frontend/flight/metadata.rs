@@ -12,6 +12,7 @@ use arrow_flight::sql::{
     Command, CommandGetCatalogs, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables,
 };
 use datafusion::error::DataFusionError;
+use futures::future::BoxFuture;
 use saltlake_catalog::{Database, Lake, Relation, RelationKind};
 use std::sync::Arc;
 use tonic::Status;
@@ -38,57 +39,72 @@ pub fn schema_of(command: &Command) -> Option<SchemaRef> {
 ///
 /// # Errors
 /// When the lake's definitions cannot be read.
-pub async fn catalogs(query: CommandGetCatalogs, lake: &Arc<Lake>) -> Result<RecordBatch, Status> {
-    let mut builder = query.into_builder();
-    for database in Database::all(lake).await.map_err(not_listed)? {
-        builder.append(database.catalog_name());
-    }
-    Ok(builder.build()?)
+pub fn catalogs(
+    query: CommandGetCatalogs,
+    lake: &Arc<Lake>,
+) -> BoxFuture<'_, Result<RecordBatch, Status>> {
+    Box::pin(async move {
+        let mut builder = query.into_builder();
+        for database in Database::all(lake).await.map_err(not_listed)? {
+            builder.append(database.catalog_name());
+        }
+        Ok(builder.build()?)
+    })
 }
 
 /// Returns the schemas that match.
 ///
 /// # Errors
 /// When the lake cannot be listed.
-pub async fn schemas(query: CommandGetDbSchemas, lake: &Arc<Lake>) -> Result<RecordBatch, Status> {
-    let databases = wanted(lake, query.catalog.as_deref()).await?;
-    let mut builder = query.into_builder();
-    for database in databases {
-        for schema in unless_down(&database, database.schemas().await)? {
-            builder.append(database.catalog_name(), schema);
+pub fn schemas(
+    query: CommandGetDbSchemas,
+    lake: &Arc<Lake>,
+) -> BoxFuture<'_, Result<RecordBatch, Status>> {
+    Box::pin(async move {
+        let databases = wanted(lake, query.catalog.as_deref()).await?;
+        let mut builder = query.into_builder();
+        for database in databases {
+            for schema in unless_down(&database, database.schemas().await)? {
+                builder.append(database.catalog_name(), schema);
+            }
         }
-    }
-    Ok(builder.build()?)
+        Ok(builder.build()?)
+    })
 }
 
 /// Returns the tables that match, with their columns when those are asked for.
 ///
 /// # Errors
 /// When the lake cannot be listed.
-pub async fn tables(query: CommandGetTables, lake: &Arc<Lake>) -> Result<RecordBatch, Status> {
-    let with_columns = query.include_schema;
-    let filter = TableFilter::new(&query);
-    let mut relations = vec![];
-    for database in wanted(lake, query.catalog.as_deref()).await? {
-        let listed = unless_down(&database, database.relations().await)?;
-        relations.extend(listed.into_iter().map(|relation| (database.clone(), relation)));
-    }
-    let mut builder = query.into_builder();
-    for (database, relation) in relations {
-        let catalog = database.catalog_name();
-        let kind = table_type(relation.kind);
-        if !filter.matches(catalog, &relation.schema, &relation.name, kind) {
-            continue;
+pub fn tables(
+    query: CommandGetTables,
+    lake: &Arc<Lake>,
+) -> BoxFuture<'_, Result<RecordBatch, Status>> {
+    Box::pin(async move {
+        let with_columns = query.include_schema;
+        let filter = TableFilter::new(&query);
+        let mut relations = vec![];
+        for database in wanted(lake, query.catalog.as_deref()).await? {
+            let listed = unless_down(&database, database.relations().await)?;
+            relations.extend(listed.into_iter().map(|relation| (database.clone(), relation)));
         }
-        let columns = if with_columns { columns(&database, &relation).await } else { None };
-        let columns = match columns {
-            Some(columns) => columns,
-            // One table that cannot be read must not hide the others, nor be hidden itself.
-            None => Arc::new(Schema::empty()),
-        };
-        builder.append(catalog, relation.schema, relation.name, kind, &columns)?;
-    }
-    Ok(builder.build()?)
+        let mut builder = query.into_builder();
+        for (database, relation) in relations {
+            let catalog = database.catalog_name();
+            let kind = table_type(relation.kind);
+            if !filter.matches(catalog, &relation.schema, &relation.name, kind) {
+                continue;
+            }
+            let columns = if with_columns { columns(&database, &relation).await } else { None };
+            let columns = match columns {
+                Some(columns) => columns,
+                // One table that cannot be read must not hide the others, nor be hidden itself.
+                None => Arc::new(Schema::empty()),
+            };
+            builder.append(catalog, relation.schema, relation.name, kind, &columns)?;
+        }
+        Ok(builder.build()?)
+    })
 }
 
 /// Returns the table types.

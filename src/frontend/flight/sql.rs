@@ -91,31 +91,35 @@ impl FlightSql {
     ///
     /// # Errors
     /// INVALID_ARGUMENT for an unknown command, else what planning gives.
-    pub async fn schema_of(
+    pub fn schema_of(
         &self,
         request: Request<FlightDescriptor>,
-    ) -> Result<SchemaResult, Status> {
-        let command = Any::decode(request.get_ref().cmd.as_ref())
-            .map_err(|error| status::refuse("22023", error.to_string(), None))?;
-        let command = Command::try_from(command).map_err(FlightError::Arrow)?;
-        let schema = match command {
-            Command::CommandStatementQuery(query) => {
-                let prepared = statements::prepare(&*self.client(&request)?, &query.query).await?;
-                statements::dataset_schema(&prepared)
-            }
-            Command::CommandPreparedStatementQuery(query) => {
-                let statement =
-                    self.client(&request)?.prepared(&query.prepared_statement_handle)?;
-                statements::dataset_schema(&statement.prepared)
-            }
-            Command::CommandGetSqlInfo(_) => self.server.sql_info_schema(),
-            Command::CommandGetXdbcTypeInfo(_) => self.server.types_schema(),
-            other => metadata::schema_of(&other).ok_or_else(|| {
-                let message = format!("command \"{}\" is not supported", other.type_url());
-                status::refuse("0A000", message, None)
-            })?,
+    ) -> BoxFuture<'_, Result<SchemaResult, Status>> {
+        let described = async move {
+            let command = Any::decode(request.get_ref().cmd.as_ref())
+                .map_err(|error| status::refuse("22023", error.to_string(), None))?;
+            let command = Command::try_from(command).map_err(FlightError::Arrow)?;
+            let schema = match command {
+                Command::CommandStatementQuery(query) => {
+                    let prepared =
+                        statements::prepare(&*self.client(&request)?, &query.query).await?;
+                    statements::dataset_schema(&prepared)
+                }
+                Command::CommandPreparedStatementQuery(query) => {
+                    let statement =
+                        self.client(&request)?.prepared(&query.prepared_statement_handle)?;
+                    statements::dataset_schema(&statement.prepared)
+                }
+                Command::CommandGetSqlInfo(_) => self.server.sql_info_schema(),
+                Command::CommandGetXdbcTypeInfo(_) => self.server.types_schema(),
+                other => metadata::schema_of(&other).ok_or_else(|| {
+                    let message = format!("command \"{}\" is not supported", other.type_url());
+                    status::refuse("0A000", message, None)
+                })?,
+            };
+            Ok(SchemaResult { schema: statements::schema_bytes(&schema)? })
         };
-        Ok(SchemaResult { schema: statements::schema_bytes(&schema)? })
+        described.boxed()
     }
 
     /// Returns the client of a call.
@@ -135,15 +139,18 @@ impl FlightSql {
     }
 
     /// Announces the result of a planned statement.
-    async fn announce(
+    fn announce(
         &self,
         client: Arc<Client>,
         prepared: Arc<Prepared>,
         parameters: Vec<ScalarValue>,
         descriptor: FlightDescriptor,
-    ) -> Result<Response<FlightInfo>, Status> {
-        let result = statements::result(client, prepared, parameters).await?;
-        announce::announce(&self.results, result, descriptor).map(Response::new)
+    ) -> BoxFuture<'_, Result<Response<FlightInfo>, Status>> {
+        let announced = async move {
+            let result = statements::result(client, prepared, parameters).await?;
+            announce::announce(&self.results, result, descriptor).map(Response::new)
+        };
+        announced.boxed()
     }
 
     /// Polls for the result of a descriptor: of a command, which starts it, or of the poll before.
@@ -165,7 +172,7 @@ impl FlightSql {
         announce::poll(&self.results, &self.coordinator, handle).boxed().await
     }
 
-    // Three futures whose types are hidden, so that the methods of the service that await them need not prove again
+    // Futures whose types are hidden, so that the methods of the service that await them need not prove again
     // that all the engine behind them may cross threads (see `shared`).
 
     fn fetch(&self, ticket: Option<Endpoint>) -> BoxFuture<'_, Result<GetResponse, Status>> {
@@ -178,6 +185,97 @@ impl FlightSql {
         request: Request<Ticket>,
     ) -> BoxFuture<'_, Result<GetResponse, Status>> {
         self.run_prepared(query, request).boxed()
+    }
+
+    fn announce_statement(
+        &self,
+        query: CommandStatementQuery,
+        request: Request<FlightDescriptor>,
+    ) -> BoxFuture<'_, Result<Response<FlightInfo>, Status>> {
+        let announced = async move {
+            check_no_transaction(query.transaction_id.as_ref())?;
+            let client = self.client(&request)?;
+            let prepared = Arc::new(statements::prepare(&client, &query.query).await?);
+            self.announce(client, prepared, Vec::new(), request.into_inner()).await
+        };
+        announced.boxed()
+    }
+
+    fn update(
+        &self,
+        update: CommandStatementUpdate,
+        request: Request<PeekableFlightDataStream>,
+    ) -> BoxFuture<'_, Result<i64, Status>> {
+        let updated = async move {
+            check_no_transaction(update.transaction_id.as_ref())?;
+            statements::update(&*self.client(&request)?, &update.query).await
+        };
+        updated.boxed()
+    }
+
+    fn update_prepared(
+        &self,
+        update: CommandPreparedStatementUpdate,
+        request: Request<PeekableFlightDataStream>,
+    ) -> BoxFuture<'_, Result<i64, Status>> {
+        let updated = async move {
+            let client = self.client(&request)?;
+            let statement = client.prepared(&update.prepared_statement_handle)?;
+            statements::update_prepared(&client, &statement.prepared, request.into_inner()).await
+        };
+        updated.boxed()
+    }
+
+    fn prepare(
+        &self,
+        query: ActionCreatePreparedStatementRequest,
+        request: Request<Action>,
+    ) -> BoxFuture<'_, Result<ActionCreatePreparedStatementResult, Status>> {
+        Box::pin(async move {
+            check_no_transaction(query.transaction_id.as_ref())?;
+            let client = self.client(&request)?;
+            let prepared = statements::prepare(&client, &query.query).await?;
+            let dataset_schema = match &prepared.schema {
+                Some(_) => statements::schema_bytes(&statements::dataset_schema(&prepared))?,
+                None => bytes::Bytes::new(),
+            };
+            let parameter_schema =
+                statements::schema_bytes(&statements::parameter_schema(&prepared))?;
+            let prepared_statement_handle = client.add_prepared(prepared)?.to_bytes();
+            Ok(ActionCreatePreparedStatementResult {
+                prepared_statement_handle,
+                dataset_schema,
+                parameter_schema,
+            })
+        })
+    }
+
+    fn bind(
+        &self,
+        query: CommandPreparedStatementQuery,
+        request: Request<PeekableFlightDataStream>,
+    ) -> BoxFuture<'_, Result<DoPutPreparedStatementResult, Status>> {
+        Box::pin(async move {
+            let statement = self.client(&request)?.prepared(&query.prepared_statement_handle)?;
+            let values = statements::bind(&statement.prepared, request.into_inner()).await?;
+            *statement.parameters.lock() = values;
+            let prepared_statement_handle = Some(query.prepared_statement_handle);
+            Ok(DoPutPreparedStatementResult { prepared_statement_handle })
+        })
+    }
+
+    fn announce_prepared(
+        &self,
+        query: CommandPreparedStatementQuery,
+        request: Request<FlightDescriptor>,
+    ) -> BoxFuture<'_, Result<Response<FlightInfo>, Status>> {
+        Box::pin(async move {
+            let client = self.client(&request)?;
+            let statement = client.prepared(&query.prepared_statement_handle)?;
+            let values = statement.parameters.lock().clone();
+            let prepared = Arc::clone(&statement.prepared);
+            self.announce(client, prepared, values, request.into_inner()).await
+        })
     }
 
     fn act(&self, request: Request<Action>) -> BoxFuture<'_, Result<ActionResponse, Status>> {
@@ -293,10 +391,7 @@ impl FlightSqlService for FlightSql {
         query: CommandStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        check_no_transaction(query.transaction_id.as_ref())?;
-        let client = self.client(&request)?;
-        let prepared = Arc::new(statements::prepare(&client, &query.query).await?);
-        self.announce(client, prepared, Vec::new(), request.into_inner()).await
+        self.announce_statement(query, request).await
     }
 
     async fn do_get_statement(
@@ -312,8 +407,7 @@ impl FlightSqlService for FlightSql {
         update: CommandStatementUpdate,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        check_no_transaction(update.transaction_id.as_ref())?;
-        statements::update(&*self.client(&request)?, &update.query).await
+        self.update(update, request).await
     }
 
     // Prepared statements.
@@ -323,20 +417,7 @@ impl FlightSqlService for FlightSql {
         query: ActionCreatePreparedStatementRequest,
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        check_no_transaction(query.transaction_id.as_ref())?;
-        let client = self.client(&request)?;
-        let prepared = statements::prepare(&client, &query.query).await?;
-        let dataset_schema = match &prepared.schema {
-            Some(_) => statements::schema_bytes(&statements::dataset_schema(&prepared))?,
-            None => bytes::Bytes::new(),
-        };
-        let parameter_schema = statements::schema_bytes(&statements::parameter_schema(&prepared))?;
-        let prepared_statement_handle = client.add_prepared(prepared)?.to_bytes();
-        Ok(ActionCreatePreparedStatementResult {
-            prepared_statement_handle,
-            dataset_schema,
-            parameter_schema,
-        })
+        self.prepare(query, request).await
     }
 
     async fn do_put_prepared_statement_query(
@@ -344,11 +425,7 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementQuery,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
-        let statement = self.client(&request)?.prepared(&query.prepared_statement_handle)?;
-        let values = statements::bind(&statement.prepared, request.into_inner()).await?;
-        *statement.parameters.lock() = values;
-        let prepared_statement_handle = Some(query.prepared_statement_handle);
-        Ok(DoPutPreparedStatementResult { prepared_statement_handle })
+        self.bind(query, request).await
     }
 
     async fn get_flight_info_prepared_statement(
@@ -356,11 +433,7 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let client = self.client(&request)?;
-        let statement = client.prepared(&query.prepared_statement_handle)?;
-        let values = statement.parameters.lock().clone();
-        let prepared = Arc::clone(&statement.prepared);
-        self.announce(client, prepared, values, request.into_inner()).await
+        self.announce_prepared(query, request).await
     }
 
     async fn do_get_prepared_statement(
@@ -376,9 +449,7 @@ impl FlightSqlService for FlightSql {
         update: CommandPreparedStatementUpdate,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        let client = self.client(&request)?;
-        let statement = client.prepared(&update.prepared_statement_handle)?;
-        statements::update_prepared(&client, &statement.prepared, request.into_inner()).await
+        self.update_prepared(update, request).await
     }
 
     async fn do_action_close_prepared_statement(

@@ -4,23 +4,23 @@ use super::super::profile::HeavyHitter;
 use super::super::salt::Side;
 use super::*;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use async_trait::async_trait;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::future::BoxFuture;
 use std::collections::HashMap;
 
 /// Profiles by the name of the first key column.
 struct Known(HashMap<&'static str, KeyProfile>);
 
-#[async_trait]
 impl KeyProfiles for Known {
-    async fn profile(
-        &self,
-        input: &Arc<dyn ExecutionPlan>,
-        keys: &[usize],
-    ) -> Result<Option<Arc<KeyProfile>>> {
+    fn profile<'a>(
+        &'a self,
+        input: &'a Arc<dyn ExecutionPlan>,
+        keys: &'a [usize],
+    ) -> BoxFuture<'a, Result<Option<Arc<KeyProfile>>>> {
         let name = input.schema().field(keys[0]).name().clone();
-        Ok(self.0.get(name.as_str()).cloned().map(Arc::new))
+        let known = self.0.get(name.as_str()).cloned().map(Arc::new);
+        Box::pin(std::future::ready(Ok(known)))
     }
 }
 

@@ -8,12 +8,12 @@ use super::snapshot::PIN_TIME;
 use super::tables::{TABLES, Table};
 use crate::coordinator::Wanted;
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, Session, TableProvider};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::BoxFuture;
 use saltlake_catalog::Database;
 use std::fmt;
 use std::sync::Arc;
@@ -44,18 +44,24 @@ impl fmt::Debug for PgCatalogSchema {
     }
 }
 
-#[async_trait]
+impl PgCatalogSchema {
+    /// Finds a table: [`SchemaProvider::table`].
+    fn find<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Arc<dyn TableProvider>>>> {
+        Box::pin(async move {
+            Ok(TABLES.get(name).map(|table| {
+                let source = Arc::clone(&self.source);
+                Arc::new(CatalogTable { table, schema: table.schema(), source }) as Arc<_>
+            }))
+        })
+    }
+}
+
 impl SchemaProvider for PgCatalogSchema {
     fn table_names(&self) -> Vec<String> {
         TABLES.keys().map(|name| (*name).to_string()).collect()
     }
 
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        Ok(TABLES.get(name).map(|table| {
-            let source = Arc::clone(&self.source);
-            Arc::new(CatalogTable { table, schema: table.schema(), source }) as Arc<_>
-        }))
-    }
+    saltlake_catalog::table_by!(find);
 
     fn table_exist(&self, name: &str) -> bool {
         TABLES.contains_key(name)
@@ -74,7 +80,39 @@ impl fmt::Debug for CatalogTable {
     }
 }
 
-#[async_trait]
+impl CatalogTable {
+    /// Plans a scan: [`TableProvider::scan`].
+    fn plan<'a>(
+        &'a self,
+        _state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        _limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let (lake, context) = (&self.source.lake, &self.source.context);
+            let schema = match projection {
+                Some(columns) => Arc::new(self.schema.project(columns)?),
+                None => Arc::clone(&self.schema),
+            };
+            let latest = &context.latest;
+            let names = match rows::FILLED.contains(&self.table.name) {
+                true => {
+                    let with_definitions = latest.get().has_definitions;
+                    let path = context.search_path();
+                    latest.refresh(lake, path, with_definitions, PIN_TIME).await?
+                }
+                false => latest.get(),
+            };
+            let wanted = Wanted::of(filters);
+            let batch =
+                rows::read(self.table, &schema, &wanted, &names.names, lake, context).await?;
+            let plan = MemorySourceConfig::try_new_exec(&[vec![batch]], schema, None)?;
+            Ok(plan as Arc<dyn ExecutionPlan>)
+        })
+    }
+}
+
 impl TableProvider for CatalogTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -91,29 +129,5 @@ impl TableProvider for CatalogTable {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (lake, context) = (&self.source.lake, &self.source.context);
-        let schema = match projection {
-            Some(columns) => Arc::new(self.schema.project(columns)?),
-            None => Arc::clone(&self.schema),
-        };
-        let latest = &context.latest;
-        let names = match rows::FILLED.contains(&self.table.name) {
-            true => {
-                let with_definitions = latest.get().has_definitions;
-                let path = context.search_path();
-                latest.refresh(lake, path, with_definitions, PIN_TIME).await?
-            }
-            false => latest.get(),
-        };
-        let wanted = Wanted::of(filters);
-        let batch = rows::read(self.table, &schema, &wanted, &names.names, lake, context).await?;
-        Ok(MemorySourceConfig::try_new_exec(&[vec![batch]], schema, None)?)
-    }
+    saltlake_catalog::scan_by!(plan);
 }
