@@ -16,6 +16,7 @@ pub mod engine;
 pub mod error;
 pub mod frontend;
 pub mod metrics;
+pub mod process;
 pub mod serve;
 mod shared;
 pub mod shell;

@@ -7,33 +7,25 @@
 //! Limit: footers themselves are kept by DataFusion's cache, which tells files apart by path, size and time of change.
 //! On a store whose times are whole seconds, an object replaced within a second by one of equal size keeps its old footer.
 
+mod named;
+
+pub(crate) use self::named::Named;
+
 use crate::delta::{FileList, Known, Version};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::iceberg::{DeleteCaches, ManifestBlock, ManifestList, TableMetadata};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 use datafusion::physical_expr::LexOrdering;
-use metrics::{counter, gauge};
-use moka::future::Cache;
-use moka::notification::RemovalCause;
 use object_store::ObjectMeta;
-use std::hash::Hash;
-use std::mem::size_of;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counter of requests, by cache and by result "hit" or "miss".
-const CACHE_REQUESTS: &str = "saltlake_cache_requests_total";
-/// Gauge of bytes held, by cache.
-const CACHE_WEIGHT: &str = "saltlake_cache_weight_bytes";
 /// Bytes each of the caches may hold.
 const MAX_WEIGHT_BYTES: u64 = 64 << 20;
 /// Bytes of manifests, and of file lists: those of a table of 100,000 files and 100 columns weigh about half of it.
 const MAX_MANIFEST_BYTES: u64 = 512 << 20;
 /// Heap bytes of table metadata for each byte of the document.
 const METADATA_FACTOR: usize = 3;
-/// What an entry costs besides its value.
-const ENTRY_BYTES: usize = 256;
 
 /// One state of one file, read in one way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -145,7 +137,7 @@ impl Caches {
     pub(crate) async fn table_schema(
         &self,
         key: ListingKey,
-        load: impl Future<Output = Result<SchemaRef>>,
+        load: impl Future<Output = Result<SchemaRef>> + Send,
     ) -> Result<SchemaRef> {
         self.table_schemas.get(key, load).await
     }
@@ -154,7 +146,7 @@ impl Caches {
     pub(crate) async fn file_schema(
         &self,
         key: FileKey,
-        load: impl Future<Output = Result<SchemaRef>>,
+        load: impl Future<Output = Result<SchemaRef>> + Send,
     ) -> Result<SchemaRef> {
         self.file_schemas.get(key, load).await
     }
@@ -163,7 +155,7 @@ impl Caches {
     pub(crate) async fn file_facts(
         &self,
         key: FileKey,
-        load: impl Future<Output = Result<Arc<FileFacts>>>,
+        load: impl Future<Output = Result<Arc<FileFacts>>> + Send,
     ) -> Result<Arc<FileFacts>> {
         self.facts.get(key, load).await
     }
@@ -172,7 +164,7 @@ impl Caches {
     pub(crate) async fn iceberg_metadata(
         &self,
         key: FileKey,
-        load: impl Future<Output = Result<Arc<TableMetadata>>>,
+        load: impl Future<Output = Result<Arc<TableMetadata>>> + Send,
     ) -> Result<Arc<TableMetadata>> {
         self.iceberg_metadata.get(key, load).await
     }
@@ -181,7 +173,7 @@ impl Caches {
     pub(crate) async fn manifest_list(
         &self,
         key: String,
-        load: impl Future<Output = Result<Arc<ManifestList>>>,
+        load: impl Future<Output = Result<Arc<ManifestList>>> + Send,
     ) -> Result<Arc<ManifestList>> {
         self.manifest_lists.get(key, load).await
     }
@@ -190,7 +182,7 @@ impl Caches {
     pub(crate) async fn manifest(
         &self,
         key: String,
-        load: impl Future<Output = Result<Arc<ManifestBlock>>>,
+        load: impl Future<Output = Result<Arc<ManifestBlock>>> + Send,
     ) -> Result<Arc<ManifestBlock>> {
         self.manifests.get(key, load).await
     }
@@ -209,7 +201,7 @@ impl Caches {
     pub(crate) async fn delta_version(
         &self,
         key: FileKey,
-        load: impl Future<Output = Result<Arc<Version>>>,
+        load: impl Future<Output = Result<Arc<Version>>> + Send,
     ) -> Result<Arc<Version>> {
         self.delta_versions.get(key, load).await
     }
@@ -223,7 +215,7 @@ impl Caches {
     pub(crate) async fn delta_files(
         &self,
         key: FileKey,
-        load: impl Future<Output = Result<Arc<FileList>>>,
+        load: impl Future<Output = Result<Arc<FileList>>> + Send,
     ) -> Result<Arc<FileList>> {
         self.delta_files.get(key, load).await
     }
@@ -235,7 +227,7 @@ impl Caches {
 
     /// Returns whether the live files of a version are there.
     pub(crate) fn knows_delta_files(&self, key: &FileKey) -> bool {
-        self.delta_files.cache.contains_key(key)
+        self.delta_files.contains(key)
     }
 
     /// Forgets everything.
@@ -261,99 +253,6 @@ impl Caches {
             [self.delta_tables.usage(), self.delta_versions.usage(), self.delta_files.usage()];
         let metadata = iceberg.into_iter().chain(delta);
         files.into_iter().chain(metadata).chain(self.deletes.usage()).collect()
-    }
-}
-
-/// A cache that counts what it does.
-pub(crate) struct Named<K, V> {
-    name: &'static str,
-    max_weight_bytes: u64,
-    cache: Cache<K, V>,
-    n_hits: AtomicU64,
-    n_misses: AtomicU64,
-    n_evictions: Arc<AtomicU64>,
-}
-
-impl<K, V> Named<K, V>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    pub(crate) fn new(
-        name: &'static str,
-        max_weight_bytes: u64,
-        weight: impl Fn(&K, &V) -> usize + Send + Sync + 'static,
-    ) -> Self {
-        let weigher = move |key: &K, value: &V| {
-            u32::try_from(ENTRY_BYTES + size_of::<K>() + weight(key, value)).unwrap_or(u32::MAX)
-        };
-        let n_evictions = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&n_evictions);
-        let count = move |_: Arc<K>, _: V, cause: RemovalCause| {
-            if cause == RemovalCause::Size {
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
-        };
-        let cache = Cache::builder()
-            .max_capacity(max_weight_bytes)
-            .weigher(weigher)
-            .eviction_listener(count)
-            .build();
-        let (n_hits, n_misses) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { name, max_weight_bytes, cache, n_hits, n_misses, n_evictions }
-    }
-
-    /// Forgets everything.
-    pub(crate) fn clear(&self) {
-        self.cache.invalidate_all();
-    }
-
-    /// Returns a value, loaded when it is not there; others who want it meanwhile wait for the same load.
-    pub(crate) async fn get(&self, key: K, load: impl Future<Output = Result<V>>) -> Result<V> {
-        let mut is_hit = true;
-        let loaded = self
-            .cache
-            .try_get_with(key, async {
-                is_hit = false;
-                load.await
-            })
-            .await;
-        let (count, result) = if is_hit { (&self.n_hits, "hit") } else { (&self.n_misses, "miss") };
-        count.fetch_add(1, Ordering::Relaxed);
-        counter!(CACHE_REQUESTS, "cache" => self.name, "result" => result).increment(1);
-        if !is_hit {
-            let weight = self.cache.weighted_size();
-            // Bytes of a cache fit the mantissa of a double.
-            gauge!(CACHE_WEIGHT, "cache" => self.name).set(weight as f64);
-        }
-        loaded.map_err(|error: Arc<Error>| Arc::unwrap_or_clone(error))
-    }
-
-    /// Returns a value when it is there.
-    pub(crate) async fn known(&self, key: &K) -> Option<V> {
-        let known = self.cache.get(key).await;
-        if known.is_some() {
-            self.n_hits.fetch_add(1, Ordering::Relaxed);
-        }
-        known
-    }
-
-    /// Keeps a value in place of what was there.
-    pub(crate) async fn put(&self, key: K, value: V) {
-        self.cache.insert(key, value).await;
-    }
-
-    /// Returns how the cache is doing.
-    pub(crate) fn usage(&self) -> CacheUsage {
-        CacheUsage {
-            name: self.name,
-            n_entries: self.cache.entry_count(),
-            weight_bytes: self.cache.weighted_size(),
-            max_weight_bytes: self.max_weight_bytes,
-            n_hits: self.n_hits.load(Ordering::Relaxed),
-            n_misses: self.n_misses.load(Ordering::Relaxed),
-            n_evictions: self.n_evictions.load(Ordering::Relaxed),
-        }
     }
 }
 

@@ -11,7 +11,8 @@
 //! Skewed joins are decided in [`skew`], salted by a pass of the optimizer, and run by [`exec`]; [`codec`] is the wire form.
 //! [`fingerprint`] tells whether what was learned from files still holds.
 //! [`functions`] holds what PostgreSQL's functions have and the engine's have not, [`obstacle`] says what must not be
-//! cut into stages, [`settings`] declares every `SET saltlake.*` option once.
+//! cut into stages, [`settings`] declares every `SET saltlake.*` option once,
+//! [`walk`] shows syntax trees to visitors.
 //! This crate never opens a socket and never reads a catalog; it works on DataFusion's plans.
 
 pub mod codec;
@@ -31,5 +32,6 @@ mod rewrite;
 pub mod settings;
 pub mod skew;
 mod time_travel;
+pub mod walk;
 
 pub use error::Error;

@@ -5,10 +5,11 @@
 //! Limit: of the columns between two wildcards DataFusion's names stay. Names inside subqueries are DataFusion's; one
 //! used twice there is taken by the first column alone.
 
+use crate::walk::walk_mut;
 use datafusion::sql::parser::Statement as Ast;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, DataType, Expr, Ident, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr,
-    Statement, Subscript, TrimWhereField, VisitMut, VisitorMut,
+    Statement, Subscript, TrimWhereField, VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -102,7 +103,7 @@ pub fn name_ordered(ast: &mut Ast) {
 /// Done only when the planner refuses the names as they are: the result is announced under the names it had.
 pub fn tell_apart(ast: &mut Ast) -> bool {
     let Ast::Statement(statement) = ast else { return false };
-    let _ = VisitMut::visit(statement.as_mut(), &mut TellApart);
+    let _ = walk_mut(statement.as_mut(), &mut TellApart);
     true
 }
 

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::names::OutputNames;
 use crate::rewrite::Rewrite;
 use crate::time_travel;
+use crate::walk::{walk, walk_mut};
 use datafusion::common::DataFusionError;
 use datafusion::common::format::ExplainStatementOptions;
 use datafusion::config::Dialect;
@@ -23,7 +24,7 @@ use datafusion::sql::parser::{
 };
 use datafusion::sql::sqlparser::ast::{
     CopyOption, CopySource, CopyTarget, Expr, Query, SetExpr, Statement as SqlStatement, Value,
-    ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
+    ValueWithSpan, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::{self, PostgreSqlDialect, dialect_from_str};
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -418,10 +419,10 @@ fn plain_number(text: &str) -> Option<String> {
 /// Walks what a statement says in SQL.
 pub(crate) fn visit<V: Visitor>(ast: &Ast, visitor: &mut V) -> ControlFlow<V::Break> {
     match ast {
-        Ast::Statement(statement) => statement.visit(visitor),
+        Ast::Statement(statement) => walk(statement.as_ref(), visitor),
         Ast::Explain(explain) => visit(&explain.statement, visitor),
         Ast::CopyTo(copy) => match &copy.source {
-            CopyToSource::Query(query) => query.visit(visitor),
+            CopyToSource::Query(query) => walk(query.as_ref(), visitor),
             CopyToSource::Relation(_) => ControlFlow::Continue(()),
         },
         _ => ControlFlow::Continue(()),
@@ -431,10 +432,10 @@ pub(crate) fn visit<V: Visitor>(ast: &Ast, visitor: &mut V) -> ControlFlow<V::Br
 /// As [`visit`], for a visitor that changes it.
 pub(crate) fn visit_mut<V: VisitorMut>(ast: &mut Ast, visitor: &mut V) -> ControlFlow<V::Break> {
     match ast {
-        Ast::Statement(statement) => statement.visit(visitor),
+        Ast::Statement(statement) => walk_mut(statement.as_mut(), visitor),
         Ast::Explain(explain) => visit_mut(&mut explain.statement, visitor),
         Ast::CopyTo(copy) => match &mut copy.source {
-            CopyToSource::Query(query) => query.visit(visitor),
+            CopyToSource::Query(query) => walk_mut(query.as_mut(), visitor),
             CopyToSource::Relation(_) => ControlFlow::Continue(()),
         },
         _ => ControlFlow::Continue(()),

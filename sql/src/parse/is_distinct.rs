@@ -67,7 +67,7 @@ fn nothing() -> Expr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::sql::sqlparser::ast::VisitMut;
+    use crate::walk::walk_mut;
     use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
     use datafusion::sql::sqlparser::parser::Parser;
 
@@ -109,7 +109,7 @@ mod tests {
             let dialect = PostgreSqlDialect {};
             let mut parser = Parser::new(&dialect).try_with_sql(text).unwrap();
             let mut expr = parser.parse_expr().unwrap();
-            let _ = expr.visit(&mut IsDistinct);
+            let _ = walk_mut(&mut expr, &mut IsDistinct);
             assert_eq!(grouped(&expr), expected, "{text}");
         }
     }

@@ -11,8 +11,9 @@ use arrow::datatypes::{DataType, TimeUnit};
 use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Ast;
-use datafusion::sql::sqlparser::ast::{Expr, Value, Visit, VisitMut, Visitor, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Value, Visitor, VisitorMut};
 use saltlake_sql::parse::Statement;
+use saltlake_sql::walk::{walk, walk_mut};
 use std::ops::ControlFlow;
 
 mod binary;
@@ -63,7 +64,7 @@ const ONLY_NAMED: [&str; 8] =
 pub fn named(statement: &Statement, declared: &[u32]) -> Vec<u32> {
     let mut named = Named(declared.to_vec());
     if let Ast::Statement(ast) = &statement.ast {
-        let _ = Visit::visit(ast.as_ref(), &mut named);
+        let _ = walk(ast.as_ref(), &mut named);
     }
     named.0
 }
@@ -111,7 +112,7 @@ pub fn declare(mut statement: Statement, declared: &[u32]) -> Result<Statement> 
         return Ok(statement);
     }
     if let Ast::Statement(ast) = &mut statement.ast {
-        let _ = VisitMut::visit(ast.as_mut(), &mut Declare { declared });
+        let _ = walk_mut(ast.as_mut(), &mut Declare { declared });
     }
     Ok(statement)
 }
@@ -120,7 +121,7 @@ pub fn declare(mut statement: Statement, declared: &[u32]) -> Result<Statement> 
 pub fn count(statement: &Statement) -> usize {
     let mut count = Count(0);
     if let Ast::Statement(ast) = &statement.ast {
-        let _ = Visit::visit(ast.as_ref(), &mut count);
+        let _ = walk(ast.as_ref(), &mut count);
     }
     count.0
 }

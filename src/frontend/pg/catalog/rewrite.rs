@@ -15,8 +15,9 @@ use datafusion::sql::parser::Statement as Ast;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, TableFactor,
-    Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
+    Value, ValueWithSpan, Visitor, VisitorMut,
 };
+use saltlake_sql::walk::{walk, walk_mut};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -42,11 +43,11 @@ static FUNCTION_COLUMNS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
 pub fn rewrite(ast: &mut Ast) -> bool {
     match ast {
         Ast::Statement(statement) => {
-            let touches = Visit::visit(statement.as_ref(), &mut Touches).is_break();
+            let touches = walk(statement.as_ref(), &mut Touches).is_break();
             if touches {
-                let _ = VisitMut::visit(statement.as_mut(), &mut Rewriter);
+                let _ = walk_mut(statement.as_mut(), &mut Rewriter);
             } else {
-                let _ = VisitMut::visit(statement.as_mut(), &mut BareFunctions);
+                let _ = walk_mut(statement.as_mut(), &mut BareFunctions);
             }
             touches
         }
