@@ -6,6 +6,7 @@
 
 mod catalogs;
 mod is_distinct;
+mod numbers;
 mod postgres;
 
 pub use catalogs::catalog_options;
@@ -20,11 +21,10 @@ use datafusion::common::DataFusionError;
 use datafusion::common::format::ExplainStatementOptions;
 use datafusion::config::Dialect;
 use datafusion::sql::parser::{
-    CopyToSource, CopyToStatement, DFParser, DFParserBuilder, ExplainStatement, Statement as Ast,
+    CopyToSource, DFParser, DFParserBuilder, ExplainStatement, Statement as Ast,
 };
 use datafusion::sql::sqlparser::ast::{
-    CopyOption, CopySource, CopyTarget, Expr, Query, SetExpr, Statement as SqlStatement, Value,
-    ValueWithSpan, Visitor, VisitorMut,
+    Expr, Query, SetExpr, Statement as SqlStatement, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::{self, PostgreSqlDialect, dialect_from_str};
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -41,6 +41,9 @@ const MAX_SET_OPERATIONS: usize = 256;
 /// Stack for parsing and measuring. A text of [`Limits::max_bytes`] holds at most half as many operators, and
 /// dropping a tree that deep needs some 200 bytes a level.
 const PARSE_STACK_BYTES: usize = 256 * 1024 * 1024;
+
+/// Suffixes of files that are compressed as a whole.
+const COMPRESSED: [&str; 4] = ["gz", "bz2", "xz", "zst"];
 
 /// How large a statement may be.
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +122,7 @@ fn parse_measured(dialect: Dialect, sql: &str, limits: Limits) -> Result<Vec<Sta
     for (mut ast, copy) in asts {
         measure(&ast, limits)?;
         let names = OutputNames::of(&ast);
-        let _: ControlFlow<()> = visit_mut(&mut ast, &mut PlainNumbers);
+        let _: ControlFlow<()> = visit_mut(&mut ast, &mut numbers::Numbers);
         let _ = visit_mut(&mut ast, &mut is_distinct::IsDistinct);
         rewrite(&mut ast, dialect.as_ref(), limits)?;
         statements.push(Statement { ast, sql: sql.to_string(), copy, names });
@@ -196,10 +199,12 @@ fn parse_one(
         }
         _ => None,
     };
-    match ast {
-        Some(ast) => Ok((ast, None)),
-        None => Ok((parser.parse_statement()?, None)),
-    }
+    let mut ast = match ast {
+        Some(ast) => ast,
+        None => parser.parse_statement()?,
+    };
+    name_format(&mut ast);
+    Ok((ast, None))
 }
 
 /// Parses EXPLAIN of PostgreSQL's form of COPY; all others are left to DataFusion's parser.
@@ -226,6 +231,10 @@ fn explained_copy(parser: &mut DFParser<'_>) -> Result<Option<Ast>, DataFusionEr
 
 /// Parses PostgreSQL's `COPY … (FORMAT csv, HEADER)`; DataFusion's own form of COPY is left to its parser.
 fn postgres_copy(parser: &mut DFParser<'_>) -> Result<Option<Ast>, DataFusionError> {
+    let failed = |error| DataFusionError::SQL(Box::new(error), None);
+    if let Some(copy) = postgres::copy_to_file(&mut parser.parser).map_err(failed)? {
+        return Ok(Some(Ast::CopyTo(copy)));
+    }
     let copy = parser.parser.maybe_parse(|parser| {
         let statement = parser.parse_statement()?;
         match parser.peek_token().token {
@@ -233,66 +242,28 @@ fn postgres_copy(parser: &mut DFParser<'_>) -> Result<Option<Ast>, DataFusionErr
             _ => parser.expected_ref("end of statement", parser.peek_token_ref()),
         }
     });
-    let copy = copy.map_err(|error| DataFusionError::SQL(Box::new(error), None))?;
-    Ok(copy.map(copy_to_file))
+    Ok(copy.map_err(failed)?.map(|statement| Ast::Statement(Box::new(statement))))
 }
 
-/// Turns PostgreSQL's COPY to a file into DataFusion's; other forms stay as they are.
-fn copy_to_file(statement: SqlStatement) -> Ast {
-    let SqlStatement::Copy {
-        source,
-        to: true,
-        target: CopyTarget::File { filename },
-        options,
-        legacy_options,
-        ..
-    } = &statement
-    else {
-        return Ast::Statement(Box::new(statement));
-    };
-    let source = match source {
-        CopySource::Query(query) => CopyToSource::Query(query.clone()),
-        CopySource::Table { table_name, columns } if columns.is_empty() => {
-            CopyToSource::Relation(table_name.clone())
+/// Names the format of a COPY where the engine does not see it in the name of the file: `x.csv.gz`, `x.tsv`.
+fn name_format(ast: &mut Ast) {
+    match ast {
+        Ast::Explain(explain) => name_format(&mut explain.statement),
+        Ast::CopyTo(copy) if copy.stored_as.is_none() => {
+            let name = copy.target.to_ascii_lowercase();
+            let file = name.rsplit('/').next().unwrap_or_default();
+            let suffix = match file.rsplit_once('.') {
+                Some((stem, last)) if COMPRESSED.contains(&last) => stem.rsplit_once('.'),
+                split => split,
+            };
+            copy.stored_as = match suffix.map(|(_, suffix)| suffix) {
+                Some("csv" | "tsv") => Some("CSV".to_string()),
+                Some("json" | "ndjson" | "jsonl") => Some("JSON".to_string()),
+                _ => None,
+            };
         }
-        CopySource::Table { .. } => return Ast::Statement(Box::new(statement)),
-    };
-    let mut copy = CopyToStatement {
-        source,
-        target: filename.clone(),
-        partitioned_by: vec![],
-        stored_as: None,
-        options: vec![],
-    };
-    if !legacy_options.is_empty()
-        || !options.iter().all(|option| add_copy_option(option, &mut copy))
-    {
-        return Ast::Statement(Box::new(statement));
+        _ => {}
     }
-    if copy.stored_as.is_none() && filename.to_ascii_lowercase().ends_with(".tsv") {
-        // The engine does not know the suffix.
-        copy.stored_as = Some("CSV".to_string());
-    }
-    Ast::CopyTo(copy)
-}
-
-/// Adds one of PostgreSQL's options; returns whether it has a counterpart.
-fn add_copy_option(option: &CopyOption, copy: &mut CopyToStatement) -> bool {
-    let (name, value) = match option {
-        CopyOption::Format(format) => {
-            copy.stored_as = Some(format.value.to_uppercase());
-            return true;
-        }
-        CopyOption::Header(on) => ("format.has_header", on.to_string()),
-        CopyOption::Delimiter(delimiter) => ("format.delimiter", delimiter.to_string()),
-        CopyOption::Null(text) => ("format.null_value", text.clone()),
-        CopyOption::Quote(quote) => ("format.quote", quote.to_string()),
-        CopyOption::Escape(escape) => ("format.escape", escape.to_string()),
-        CopyOption::Encoding(encoding) => return encoding.eq_ignore_ascii_case("utf8"),
-        _ => return false,
-    };
-    copy.options.push((name.to_string(), Value::SingleQuotedString(value)));
-    true
 }
 
 /// Splits the position off the parser's message.
@@ -380,42 +351,6 @@ fn limit_set_operations(mut body: &SetExpr) -> ControlFlow<Error> {
     }
 }
 
-/// Writes numbers with an exponent without one: `1e2` as `100.0`. DataFusion 55 gives the first a negative scale, which
-/// its decimal arithmetic cannot calculate with. Numbers of more digits than a decimal holds stay as they are.
-struct PlainNumbers;
-
-impl VisitorMut for PlainNumbers {
-    type Break = ();
-
-    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
-        if let Value::Number(text, _) = &mut value.value
-            && let Some(plain) = plain_number(text)
-        {
-            *text = plain;
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Returns a number's text without its exponent, when it has one and the result has at most 38 digits.
-fn plain_number(text: &str) -> Option<String> {
-    let (mantissa, exponent) = text.split_once(['e', 'E'])?;
-    let exponent: i32 = exponent.parse().ok()?;
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = format!("{whole}{fraction}");
-    let point = i32::try_from(whole.len()).ok()?.checked_add(exponent)?;
-    let plain = match usize::try_from(point) {
-        Ok(point) if point > 38 => return None,
-        Ok(point) if point >= digits.len() => format!("{digits:0<point$}.0"),
-        Ok(0) | Err(_) => {
-            let zeros = usize::try_from(-point).ok()?;
-            format!("0.{}{digits}", "0".repeat(zeros.min(39)))
-        }
-        Ok(point) => format!("{}.{}", &digits[..point], &digits[point..]),
-    };
-    (plain.len() <= 39).then_some(plain)
-}
-
 /// Walks what a statement says in SQL.
 pub(crate) fn visit<V: Visitor>(ast: &Ast, visitor: &mut V) -> ControlFlow<V::Break> {
     match ast {
@@ -453,6 +388,7 @@ fn measure(ast: &Ast, limits: Limits) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use datafusion::sql::sqlparser::ast::Value;
 
     fn error_of(sql: &str) -> Error {
         parse(sql, Limits::default()).expect_err(sql)
@@ -487,6 +423,20 @@ mod tests {
         let postgres = copy("COPY (SELECT 1) TO 'x.csv' (FORMAT csv, HEADER true)");
         assert_eq!(ours, postgres);
         assert_eq!(copy("COPY t TO 'x.parquet';").stored_as, None);
+        assert_eq!(copy("COPY t TO 'x.CSV.gz'").stored_as.as_deref(), Some("CSV"));
+        assert_eq!(copy("COPY t TO 'a.csv/x.zst'").stored_as, None);
+        let compressed =
+            copy("COPY t TO 'x.json' WITH (FORMAT 'json', COMPRESSION gzip, HEADER off)");
+        assert_eq!(compressed.stored_as.as_deref(), Some("JSON"));
+        let option = |name: &str, value: &str| {
+            (format!("format.{name}"), Value::SingleQuotedString(value.to_string()))
+        };
+        assert_eq!(
+            compressed.options,
+            [option("compression", "gzip"), option("has_header", "false")]
+        );
+        assert!(parse("COPY t TO 'x.csv' (FREEZE)", Limits::default()).is_ok());
+        assert!(parse("COPY t TO 'x.csv' (NONSENSE 1)", Limits::default()).is_err());
         let explained = "EXPLAIN ANALYZE COPY (SELECT 1) TO 'x.csv' (FORMAT csv, HEADER true)";
         match parse(explained, Limits::default()).unwrap().remove(0).ast {
             Ast::Explain(explain) => {
@@ -521,25 +471,6 @@ mod tests {
     fn a_chain_below_the_limit_is_accepted() {
         let sql = format!("SELECT {}", vec!["1"; 900].join("+"));
         assert_eq!(parse(&sql, Limits::default()).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn exponents_are_written_out() {
-        for (text, expected) in [
-            ("1e2", Some("100.0")),
-            ("1.5E3", Some("1500.0")),
-            ("12.345e1", Some("123.45")),
-            ("1e-3", Some("0.001")),
-            ("25e-1", Some("2.5")),
-            ("5e-1", Some("0.5")),
-            ("1e300", None),
-            ("1e-300", None),
-            ("100", None),
-        ] {
-            assert_eq!(plain_number(text).as_deref(), expected, "{text}");
-        }
-        let ast = parse("SELECT 1e2 * 2", Limits::default()).unwrap().remove(0).ast;
-        assert_eq!(ast.to_string(), "SELECT 100.0 * 2");
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Session {
                 (target.to_string(), state, Staging::Uploads(uploads))
             }
         };
-        let plan = LogicalPlan::Copy(CopyTo { output_url, ..with_delimiter(copy, target) });
+        let plan = LogicalPlan::Copy(CopyTo { output_url, ..formed(copy, target) });
         Ok(Staged { plan, state, staging })
     }
 
@@ -135,12 +135,36 @@ impl Session {
     }
 }
 
-/// Separates the values of a CSV file by tabs when its name says so: the table of that file is read so.
-fn with_delimiter(mut copy: CopyTo, target: &Url) -> CopyTo {
+/// Writes a file in the form that its name says, for the table of that file is read so: a `.tsv` has its values separated by
+/// tabs, a text with `.gz` and the like behind it is compressed. Options win over the name.
+fn formed(mut copy: CopyTo, target: &Url) -> CopyTo {
+    const COMPRESSION: &str = "format.compression";
     let name = target.path().rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
-    let is_tabbed = name.split('.').skip(1).any(|suffix| suffix == "tsv");
-    if is_tabbed && copy.file_type.get_ext() == "csv" {
+    let suffixes: Vec<_> = name.split('.').skip(1).collect();
+    let format = copy.file_type.get_ext();
+    if format == "csv" && suffixes.contains(&"tsv") {
         copy.options.entry("format.delimiter".to_string()).or_insert_with(|| "\t".to_string());
+    }
+    let by_name = match suffixes.last() {
+        Some(&"gz") => Some("gzip"),
+        Some(&"bz2") => Some("bzip2"),
+        Some(&"xz") => Some("xz"),
+        Some(&"zst") => Some("zstd"),
+        _ => None,
+    };
+    let asked = copy.options.get(COMPRESSION).map(|asked| asked.trim().to_ascii_lowercase());
+    let compression = match (format.as_str(), asked.as_deref()) {
+        ("csv" | "json", None) => by_name,
+        ("csv" | "json", Some("none")) => Some("uncompressed"),
+        // The engine wants a level; these are the writers' own defaults.
+        ("parquet", Some("none")) => Some("uncompressed"),
+        ("parquet", Some("gzip")) => Some("gzip(6)"),
+        ("parquet", Some("brotli")) => Some("brotli(1)"),
+        ("parquet", Some("zstd")) => Some("zstd(1)"),
+        _ => None,
+    };
+    if let Some(compression) = compression {
+        copy.options.insert(COMPRESSION.to_string(), compression.to_string());
     }
     copy
 }

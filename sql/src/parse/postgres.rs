@@ -1,8 +1,9 @@
-//! Statements of PostgreSQL that sqlparser reads otherwise or not at all: `COPY … TO STDOUT`, `FETCH`, `MOVE`.
+//! Statements of PostgreSQL that sqlparser reads otherwise or not at all: `COPY … TO`, `FETCH`, `MOVE`.
 //!
 //! Called by `parse` before its other parsers. A COPY becomes the query whose rows it sends, with its options beside it.
 //! A MOVE becomes a FETCH whose rows go nowhere: into an empty name, see [`is_move`].
 
+use datafusion::sql::parser::{CopyToSource, CopyToStatement};
 use datafusion::sql::sqlparser::ast::{
     Expr, FetchDirection, FetchPosition, Ident, ObjectName, Query, SelectItem, SetExpr, Statement,
     TableFactor, Value, ValueWithSpan,
@@ -65,6 +66,70 @@ pub(super) fn copy_out(
         }
     }
     Ok(Some((query, copy)))
+}
+
+/// Parses `COPY … TO 'file' (FORMAT csv, …)` as the engine's COPY; `None`, with nothing consumed, for any other COPY, and
+/// for options that the engine has no counterpart of.
+pub(super) fn copy_to_file(
+    parser: &mut Parser<'_>,
+) -> Result<Option<CopyToStatement>, ParserError> {
+    parser.maybe_parse(|parser| {
+        parser.expect_keyword(Keyword::COPY)?;
+        let source = match parser.consume_token(&Token::LParen) {
+            true => {
+                let query = parser.parse_query()?;
+                parser.expect_token(&Token::RParen)?;
+                CopyToSource::Query(query)
+            }
+            false => CopyToSource::Relation(parser.parse_object_name(false)?),
+        };
+        parser.expect_keyword(Keyword::TO)?;
+        let target = parser.parse_literal_string()?;
+        let _ = parser.parse_keyword(Keyword::WITH);
+        let mut options = vec![];
+        if parser.consume_token(&Token::LParen) {
+            options = parser.parse_comma_separated(option)?;
+            parser.expect_token(&Token::RParen)?;
+        }
+        if !matches!(parser.peek_token_ref().token, Token::SemiColon | Token::EOF) {
+            return parser.expected_ref("end of statement", parser.peek_token_ref());
+        }
+        let (partitioned_by, stored_as) = (vec![], None);
+        let mut copy =
+            CopyToStatement { source, target, partitioned_by, stored_as, options: vec![] };
+        match options.into_iter().all(|option| add_option(option, &mut copy)) {
+            true => Ok(copy),
+            false => parser.expected_ref("an option of COPY", parser.peek_token_ref()),
+        }
+    })
+}
+
+/// Adds one of PostgreSQL's options; returns whether it has a counterpart.
+fn add_option((name, value): (String, CopyValue), copy: &mut CopyToStatement) -> bool {
+    let value = match value {
+        CopyValue::None => "true".to_string(),
+        CopyValue::Text(text) => text,
+        CopyValue::Columns(_) | CopyValue::All => return false,
+    };
+    let is_character = value.chars().count() == 1;
+    let (name, value) = match name.as_str() {
+        "format" => {
+            copy.stored_as = Some(value.to_uppercase());
+            return true;
+        }
+        "header" => match value.to_ascii_lowercase().as_str() {
+            "true" | "on" | "1" => ("has_header", "true".to_string()),
+            "false" | "off" | "0" => ("has_header", "false".to_string()),
+            _ => return false,
+        },
+        "delimiter" | "quote" | "escape" if is_character => (name.as_str(), value),
+        "null" => ("null_value", value),
+        "compression" => ("compression", value),
+        "encoding" => return value.eq_ignore_ascii_case("utf8"),
+        _ => return false,
+    };
+    copy.options.push((format!("format.{name}"), Value::SingleQuotedString(value)));
+    true
 }
 
 fn source(parser: &mut Parser<'_>, dialect: &dyn Dialect) -> Result<Query, ParserError> {
