@@ -9,6 +9,7 @@ use super::transaction::Scope;
 use crate::error::{Error, Result};
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::{ResetStatement, Statement as Ast};
@@ -18,6 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use saltlake_catalog::{ExternalTable, RelationKind};
 use saltlake_sql::parse::Statement;
+use std::collections::HashSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -219,6 +221,7 @@ impl Session {
         };
         // A view that cannot be planned now would only fail later, far from its cause.
         let plan = self.plan_text(&sql).await?;
+        check_names(&plan)?;
         if view.temporary || reads_temporary(&plan)? {
             let name = name_to_create(&view.name)?;
             self.create_temporary_view(&name, plan, &sql, view.or_replace)?;
@@ -368,6 +371,18 @@ pub(super) fn parts(name: &ObjectName) -> Result<Vec<String>> {
 }
 
 /// Returns a setting's name as written.
+/// Refuses a view of which two columns have one name: neither could be named.
+fn check_names(plan: &LogicalPlan) -> Result<()> {
+    let mut names = HashSet::new();
+    match plan.schema().fields().iter().find(|field| !names.insert(field.name())) {
+        None => Ok(()),
+        Some(field) => {
+            let error = SchemaError::DuplicateUnqualifiedField { name: field.name().clone() };
+            Err(Error::DataFusion(DataFusionError::SchemaError(Box::new(error), Box::new(None))))
+        }
+    }
+}
+
 fn name_text(name: &ObjectName) -> String {
     let idents: Vec<_> =
         name.0.iter().filter_map(|part| part.as_ident()).map(|ident| ident.value.clone()).collect();

@@ -148,6 +148,8 @@ struct Inner {
     start: ConfigOptions,
     /// What becomes of changes when the transaction ends, while there is one.
     transaction: Option<Transaction>,
+    /// The zone that `now()` was made for.
+    now_zone: Option<String>,
 }
 
 impl Session {
@@ -199,13 +201,14 @@ impl Session {
         let mut secret = [0; 4];
         getrandom::fill(&mut secret)
             .map_err(|error| Error::Internal { message: format!("no random numbers: {error}") })?;
+        let inner = Inner { state, settings, start, transaction: None, now_zone: None };
         let session = Self {
             coordinator,
             options,
             pid,
             secret: i32::from_ne_bytes(secret),
             temporary,
-            inner: Mutex::new(Inner { state, settings, start, transaction: None }),
+            inner: Mutex::new(inner),
             path,
             running: Running::default(),
             opened: SystemTime::now(),
@@ -414,7 +417,7 @@ impl Session {
     ) -> Result<()> {
         let changed = {
             let mut inner = self.inner.lock();
-            let Inner { state, settings, start, transaction } = &mut *inner;
+            let Inner { state, settings, start, transaction, .. } = &mut *inner;
             let changed = change(settings, state.config_mut().options_mut(), start);
             match (scope, transaction) {
                 (Scope::Session, Some(transaction)) if changed.is_ok() => {
@@ -457,7 +460,12 @@ impl Session {
 
     /// The zone of `now()` is in its type, so the function is made anew for another one.
     fn follow_time_zone(&self) {
-        let state = &mut self.inner.lock().state;
+        let Inner { state, now_zone, .. } = &mut *self.inner.lock();
+        let zone = &state.config_options().execution.time_zone;
+        if now_zone == zone {
+            return;
+        }
+        now_zone.clone_from(zone);
         let Ok(now) = state.udf("now") else { return };
         if let Some(now) = now.inner().with_updated_config(state.config_options()) {
             // It takes the place of the one before, which cannot fail.

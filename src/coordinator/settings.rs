@@ -4,7 +4,7 @@
 //! `datafusion.*` live in the session's DataFusion configuration, so planner and workers read them from there.
 
 use crate::error::{Error, Result, nearest};
-use datafusion::config::{ConfigEntry, ConfigExtension, ConfigOptions};
+use datafusion::config::{ConfigEntry, ConfigExtension, ConfigField, ConfigOptions};
 use saltlake_sql::settings::SaltlakeOptions;
 use std::collections::BTreeMap;
 
@@ -245,9 +245,12 @@ impl Settings {
             apply(options, setting.name, &value);
             return Ok(());
         }
-        match self.get(start, name) {
-            Some(value) => set_option(options, name, &value),
-            None => Err(unknown(options, name)),
+        let name = name.to_ascii_lowercase();
+        match entries(start).into_iter().find(|entry| entry.key == name) {
+            Some(ConfigEntry { value: Some(value), .. }) => set_option(options, &name, &value),
+            // A text that is empty is not the same as none.
+            Some(_) => Ok(options.reset(&name)?),
+            None => Err(unknown(options, &name)),
         }
     }
 

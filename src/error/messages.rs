@@ -34,6 +34,13 @@ pub(super) fn internal(text: &str) -> Report {
     {
         return no_workers();
     }
+    if text.contains("array_resize: failed to convert size") {
+        return Report::new(code::INVALID_PARAMETER_VALUE, "the size of an array is out of range");
+    }
+    if text.contains("unnest on struct can only be applied") {
+        let message = "unnest of a struct is offered as a column of its own only";
+        return Report::new(code::FEATURE_NOT_SUPPORTED, message);
+    }
     Report::new(code::INTERNAL_ERROR, format!("internal error: {}", short(text)))
 }
 

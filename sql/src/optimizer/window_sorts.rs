@@ -2,7 +2,8 @@
 //!
 //! Runs before a plan is cut into stages. A filter that fixes a column lets the planner leave it out of the sort: the
 //! column is the same in every row. The wire form of a plan does not carry that fact over an exchange, so the worker
-//! would find a window whose partitions are not sorted, and refuse it.
+//! would find a window whose partitions are not sorted, and refuse it. Where all columns are fixed there is no sort at all,
+//! and one is added.
 //!
 //! ```text
 //! WindowAggExec: PARTITION BY a, b         WindowAggExec: PARTITION BY a, b
@@ -14,10 +15,10 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, WindowExpr};
 use std::sync::Arc;
 
 /// Adds the missing PARTITION BY columns of each window to the sort it relies on.
@@ -28,25 +29,59 @@ pub(crate) fn name_partition_columns(
     plan: Arc<dyn ExecutionPlan>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let named = plan.transform_up(|node| {
-        let columns = partition_columns(&node);
+        let Some(window) = first_window(&node) else { return Ok(Transformed::no(node)) };
+        let columns = columns(window);
         match columns.is_empty() {
             true => Ok(Transformed::no(node)),
-            false => below_window(node, &columns),
+            false => match sorted(&node, window, &columns) {
+                Some(input) => {
+                    replace_children_if_necessary(node, vec![input]).map(Transformed::yes)
+                }
+                None => below_window(node, &columns),
+            },
         }
     })?;
     Ok(named.data)
 }
 
-/// The PARTITION BY columns of a window node. Windows of one node share them.
-fn partition_columns(node: &Arc<dyn ExecutionPlan>) -> Vec<Column> {
+/// The first window of a window node. Windows of one node share PARTITION BY and ORDER BY.
+fn first_window(node: &Arc<dyn ExecutionPlan>) -> Option<&Arc<dyn WindowExpr>> {
     let windows =
         match (node.downcast_ref::<WindowAggExec>(), node.downcast_ref::<BoundedWindowAggExec>()) {
             (Some(window), _) => window.window_expr(),
             (_, Some(window)) => window.window_expr(),
-            (None, None) => return vec![],
+            (None, None) => return None,
         };
-    let exprs = windows.first().map(|window| window.partition_by()).unwrap_or_default();
-    exprs.iter().filter_map(|expr| expr.downcast_ref::<Column>().cloned()).collect()
+    windows.first()
+}
+
+/// The PARTITION BY columns of a window.
+fn columns(window: &Arc<dyn WindowExpr>) -> Vec<Column> {
+    let exprs = window.partition_by().iter();
+    exprs.filter_map(|expr| expr.downcast_ref::<Column>().cloned()).collect()
+}
+
+/// Returns the input of a window node, sorted, when it is in order only because its PARTITION BY columns are fixed.
+fn sorted(
+    node: &Arc<dyn ExecutionPlan>,
+    window: &Arc<dyn WindowExpr>,
+    columns: &[Column],
+) -> Option<Arc<dyn ExecutionPlan>> {
+    let [input] = node.children()[..] else { return None };
+    let is_constant = |expr: &Arc<dyn PhysicalExpr>| {
+        input.equivalence_properties().is_expr_constant(expr).is_some()
+    };
+    let is_sorted = input.is::<SortExec>() || first_window(input).is_some();
+    if is_sorted
+        || columns.len() < window.partition_by().len()
+        || !window.partition_by().iter().all(is_constant)
+    {
+        return None;
+    }
+    let exprs = columns.iter().cloned();
+    let exprs = exprs.map(|column| PhysicalSortExpr::new_default(Arc::new(column)));
+    let ordering = LexOrdering::new(exprs.chain(window.order_by().iter().cloned()))?;
+    Some(Arc::new(SortExec::new(ordering, Arc::clone(input)).with_preserve_partitioning(true)))
 }
 
 /// Changes the sort below a window, through further windows, which keep the order and the places of columns.
