@@ -8,6 +8,7 @@
 //! Limit: rules that a runnable plan depends on cannot be switched off (see [`REQUIRED`]).
 
 mod aggregate_parts;
+mod broadcast_joins;
 mod checked_arithmetic;
 mod count_duplicates;
 mod distinct_groups;
@@ -22,10 +23,13 @@ mod pregroup;
 mod rounding_casts;
 pub mod salt_join;
 mod share_subplans;
+mod whole_sums;
 pub(crate) mod window_sorts;
 mod yielding_joins;
 
 use crate::settings::SaltlakeOptions;
+use broadcast_joins::BroadcastJoins;
+pub use broadcast_joins::Cluster;
 use checked_arithmetic::CheckedArithmetic;
 use count_duplicates::CountDuplicates;
 use datafusion::common::Result;
@@ -41,12 +45,13 @@ use float_filters::FloatFilters;
 use float_with_decimal::FloatWithDecimal;
 use join_modes::JoinModes;
 pub use join_order::FilterCounts;
-use join_order::{JoinSize, Ordered};
+use join_order::{Gathered, JoinSize, Ordered};
 use not_in::NotIn;
 use rounding_casts::RoundingCasts;
 use share_subplans::{SharedPlanner, Sharing};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use whole_sums::WholeSums;
 use yielding_joins::YieldingJoins;
 
 /// Physical rules without which a plan is not runnable, not checked to be, or loses rows.
@@ -141,6 +146,9 @@ pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         rules.iter().position(|rule| rule.name() == "decorrelate_predicate_subquery");
     // In front of the rules that push its filters down.
     rules.insert(decorrelated.map_or(0, |position| position + 1), Arc::new(NotIn));
+    if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == whole_sums::RULE) {
+        *rule = Arc::new(WholeSums { inner: Arc::clone(rule) });
+    }
     rules
 }
 
@@ -186,11 +194,12 @@ pub async fn optimize_logical(
     let start = Instant::now();
     let shared = if is_shared { share_subplans::share(&plan)? } else { None };
     log.record(Part::Logical, share_subplans::NAME, start.elapsed());
-    let mut best = Box::pin(ordered(state, plan, log)).await?;
+    let mut known = Gathered::default();
+    let mut best = Box::pin(ordered(state, plan, &mut known, log)).await?;
     if let Some(shared) = shared {
         let notes = PassLog::default();
         let Sharing { plan, readers } = shared;
-        let shared = Box::pin(ordered(state, plan, &notes)).await?;
+        let shared = Box::pin(ordered(state, plan, &mut known, &notes)).await?;
         log.record(Part::Logical, "with shared subplans", notes.total());
         if let Some(note) = share_subplans::decide(&readers, best.work, shared.work) {
             log.note(note);
@@ -208,27 +217,28 @@ fn logical(state: &SessionState, plan: LogicalPlan, log: &PassLog) -> Result<Log
         log.record(Part::Logical, name, clock.elapsed());
         clock = Instant::now();
     };
-    let disabled = disabled_passes(state.config_options());
-    let rules = state
-        .optimizer()
-        .rules
-        .iter()
-        .filter(|rule| !disabled.iter().any(|name| name == rule.name()))
-        .cloned()
-        .collect();
+    let options = state.config_options();
+    let is_enabled =
+        |rule: &&Arc<dyn OptimizerRule + Send + Sync>| !is_disabled(options, rule.name());
+    let rules = state.optimizer().rules.iter().filter(is_enabled).cloned().collect();
     let mut plan =
         Optimizer::with_rules(rules).optimize(plan, state, |_, rule| lap(rule.name()))?;
-    if !disabled.iter().any(|name| name == pregroup::NAME) {
+    if !is_disabled(options, pregroup::NAME) {
         plan = pregroup::rewrite(plan)?;
         lap(pregroup::NAME);
     }
     Ok(plan)
 }
 
-/// Runs DataFusion's logical passes, and orders joins.
-async fn ordered(state: &SessionState, plan: LogicalPlan, log: &PassLog) -> Result<Ordered> {
+/// Runs DataFusion's logical passes, and orders joins by what is `known` of the statement's tables.
+async fn ordered(
+    state: &SessionState,
+    plan: LogicalPlan,
+    known: &mut Gathered,
+    log: &PassLog,
+) -> Result<Ordered> {
     let plan = logical(state, plan, log)?;
-    let ordered = join_order::run(state, plan, log).await;
+    let ordered = join_order::run(state, plan, known, log).await;
     ordered.map_err(|error| error.context(join_order::NAME))
 }
 
@@ -246,7 +256,7 @@ pub enum Target {
     /// In this process, whole.
     Here,
     /// Cut into stages, on workers.
-    Stages,
+    Stages(Cluster),
 }
 
 /// Turns an optimized logical plan into a physical plan that one process can run.
@@ -260,26 +270,29 @@ pub async fn plan_physical(
     log: &PassLog,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let Optimized { plan, join_sizes } = optimized;
-    let disabled = disabled_passes(state.config_options());
+    let options = state.config_options();
     let mut plan = plan.clone();
     // Two steps balance tasks and cost more work in all, which one process would only pay.
-    if target == Target::Stages && !disabled.iter().any(|name| name == distinct_groups::NAME) {
+    if target != Target::Here && !is_disabled(options, distinct_groups::NAME) {
         let start = Instant::now();
         plan = distinct_groups::rewrite(plan)?;
         log.record(Part::Logical, distinct_groups::NAME, start.elapsed());
     }
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![];
-    if let (Some(sizes), Target::Here) = (join_sizes, target) {
-        rules.push(Arc::new(JoinModes { sizes: Arc::clone(sizes) }));
+    if let Some(sizes) = join_sizes.clone() {
+        rules.push(match target {
+            Target::Here => Arc::new(JoinModes { sizes }),
+            Target::Stages(cluster) => {
+                Arc::new(BroadcastJoins { sizes, cluster, log: log.clone() })
+            }
+        });
     }
     rules.extend(state.physical_optimizers().iter().cloned());
     rules.push(Arc::new(FloatFilters));
     rules.push(Arc::new(YieldingJoins));
     let rules = rules
         .into_iter()
-        .filter(|rule| {
-            REQUIRED.contains(&rule.name()) || !disabled.iter().any(|name| name == rule.name())
-        })
+        .filter(|rule| REQUIRED.contains(&rule.name()) || !is_disabled(options, rule.name()))
         .map(|rule| Arc::new(Timed { rule, log: log.clone() }) as _)
         .collect();
     let mut timed = SessionStateBuilder::new_from_existing(state.clone())
@@ -301,18 +314,8 @@ pub async fn plan_physical(
 
 /// Returns whether `saltlake.disabled_passes` names a pass.
 pub fn is_disabled(options: &ConfigOptions, pass: &str) -> bool {
-    disabled_passes(options).iter().any(|name| name == pass)
-}
-
-/// Names in `saltlake.disabled_passes`.
-fn disabled_passes(options: &ConfigOptions) -> Vec<String> {
     let names = options.extensions.get::<SaltlakeOptions>().map(|o| o.disabled_passes.as_str());
-    names
-        .unwrap_or_default()
-        .split(',')
-        .map(|name| name.trim().to_string())
-        .filter(|name| !name.is_empty())
-        .collect()
+    names.unwrap_or_default().split(',').any(|name| name.trim() == pass)
 }
 
 /// A physical rule that writes its time into the log.

@@ -182,6 +182,8 @@ extensions_options! {
         pub exchange_compression: ExchangeCompression, default = ExchangeCompression::Auto
         /// Optimizer passes to skip, by name, separated by commas; for finding a pass that does harm.
         pub disabled_passes: String, default = String::new()
+        /// Bytes in memory of a build side up to which it may be sent to every task of a join.
+        pub broadcast_max_bytes: usize, default = 64 * 1024 * 1024
         /// Seconds EXPLAIN ANALYZE waits for the metrics of workers after the last row.
         pub metrics_timeout_seconds: usize, default = 5
         /// Time zone of the session as the workers see it; follows `SET TIME ZONE`.

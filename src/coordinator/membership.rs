@@ -102,6 +102,13 @@ impl Members {
         members.map(|member| member.heartbeat.n_threads).sum::<usize>().max(1)
     }
 
+    /// Returns the memory for operators of the worker that has least, of those that take tasks.
+    pub fn least_memory_bytes(&self) -> u64 {
+        let takes_tasks = |member: &Member| self.is_live(member) && !member.heartbeat.draining;
+        let members = self.workers.iter().filter(|member| takes_tasks(member));
+        members.map(|member| member.heartbeat.memory_limit_bytes).min().unwrap_or_default()
+    }
+
     /// Returns all workers that were heard of lately, draining ones too, with whether they live.
     pub fn list(&self) -> Vec<(Member, &'static str)> {
         self.forget_silent();

@@ -27,7 +27,7 @@ use saltlake_catalog::{ScanLog, TableScan, one_snapshot};
 use saltlake_sql::explain::{self, Notes, Pruning};
 use saltlake_sql::obstacle::obstacle;
 use saltlake_sql::optimizer::salt_join::salt_joins;
-use saltlake_sql::optimizer::{self, Optimized, Part, PassLog, Target};
+use saltlake_sql::optimizer::{self, Cluster, Optimized, Part, PassLog, Target};
 use saltlake_sql::placement::{self, Capacity, Placed, Placement};
 use saltlake_sql::settings::{Distribution, ExchangeCompression, SaltlakeOptions};
 use saltlake_sql::skew::decide::{self, JoinDecision, Slots};
@@ -100,6 +100,7 @@ impl Coordinator {
         let logical = plan;
         let mut optimized = optimized(&state, &logical, Target::Here, &passes).await?;
         let mut plan = optimizer::plan_physical(&state, &optimized, Target::Here, &passes).await?;
+        let stages = self.stages(&state, &plan, &options);
         let capacity = workers.map(|workers| self.capacity(&state, workers.len()));
         let mut placement = placement::decide(placement::scan_size(&plan), &options, capacity);
         if let Placement::Distributed { n_workers: 0, .. } = placement {
@@ -113,7 +114,7 @@ impl Coordinator {
                 let scans = scan_log.take();
                 let options = state.config_mut().options_mut();
                 options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
-                match with_joins(&state, &logical, &passes).await {
+                match with_joins(&state, &logical, stages, &passes).await {
                     Ok(with_joins) => plan = with_joins,
                     Err(error) => {
                         debug!(%error, "subquery cannot become a join, the plan stays local");
@@ -125,10 +126,9 @@ impl Coordinator {
             } else {
                 scan_log.take();
                 if optimized.is_sharing()? {
-                    optimized = self::optimized(&state, &logical, Target::Stages, &passes).await?;
+                    optimized = self::optimized(&state, &logical, stages, &passes).await?;
                 }
-                plan =
-                    optimizer::plan_physical(&state, &optimized, Target::Stages, &passes).await?;
+                plan = optimizer::plan_physical(&state, &optimized, stages, &passes).await?;
             }
         }
         let (plan, joins) = self.salted(&state, plan, &placement, &options, &passes).await;
@@ -146,6 +146,21 @@ impl Coordinator {
             n_workers,
             n_worker_threads: self.members.n_threads(),
         }
+    }
+
+    /// What would run a plan in stages.
+    fn stages(
+        &self,
+        state: &SessionState,
+        plan: &Arc<dyn ExecutionPlan>,
+        options: &SaltlakeOptions,
+    ) -> Target {
+        let n_threads = state.config().target_partitions();
+        let n_workers = self.members.live().len();
+        Target::Stages(Cluster {
+            n_tasks: placement::stage_tasks(plan, options, n_threads, n_workers),
+            worker_memory_bytes: self.members.least_memory_bytes(),
+        })
     }
 
     /// Salts the joins for which it pays. Without profiles a plan stays as it is: skew makes a query slow, not wrong.
@@ -246,10 +261,11 @@ async fn optimized(
 async fn with_joins(
     state: &SessionState,
     plan: &LogicalPlan,
+    stages: Target,
     passes: &PassLog,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let optimized = optimized(state, plan, Target::Stages, passes).await?;
-    Ok(optimizer::plan_physical(state, &optimized, Target::Stages, passes).await?)
+    let optimized = optimized(state, plan, stages, passes).await?;
+    Ok(optimizer::plan_physical(state, &optimized, stages, passes).await?)
 }
 
 /// Returns how the exchanges between `workers` and this process are compressed.

@@ -1,8 +1,9 @@
-//! `sum` of integers that is exact, or fails where it does not fit.
+//! `sum` of integers and of long decimals that is exact, or fails where it does not fit.
 //!
 //! The engine's wraps around. This one adds in 128 bits, in parts and on workers too, and only the result has to fit in a
 //! `bigint`: parts of a sum that fits never fail. PostgreSQL's sum of `bigint` is a `numeric`; here it stays a `bigint`,
 //! because a whole number that is written out is one, and `sum(CASE … THEN 1 …) / count(*)` must stay whole.
+//! A decimal sum of 38 digits fails beyond them; with fewer digits no table has enough rows for that.
 //! Sums of other types are the engine's.
 
 use arrow::array::types::{Decimal128Type, Int64Type, UInt64Type};
@@ -10,7 +11,7 @@ use arrow::array::{
     Array, ArrayRef, ArrowNumericType, ArrowPrimitiveType, AsArray, BooleanArray, Decimal128Array,
     PrimitiveArray,
 };
-use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, FieldRef};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, DecimalType, Field, FieldRef};
 use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion::functions_aggregate::sum::Sum;
@@ -55,12 +56,9 @@ impl AggregateUDFImpl for ExactSum {
         if !is_exact(&data_type) {
             return self.inner.accumulator(args);
         }
-        Ok(match (args.is_distinct, data_type) {
-            (true, data_type) => {
-                Box::new(Distinct { values: self.inner.accumulator(args)?, data_type })
-            }
-            (false, DataType::UInt64) => Box::new(Total::<UInt64Type>::default()),
-            (false, _) => Box::new(Total::<Int64Type>::default()),
+        Ok(match args.is_distinct {
+            true => Box::new(Distinct { values: self.inner.accumulator(args)?, data_type }),
+            false => total(data_type),
         })
     }
 
@@ -69,7 +67,8 @@ impl AggregateUDFImpl for ExactSum {
         let mut fields = self.inner.state_fields(args)?;
         if is_exact {
             for field in &mut fields {
-                *field = Arc::new(Field::clone(field).with_data_type(STATE));
+                let state = state_type(field.data_type());
+                *field = Arc::new(Field::clone(field).with_data_type(state));
             }
         }
         Ok(fields)
@@ -83,11 +82,13 @@ impl AggregateUDFImpl for ExactSum {
         &self,
         args: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn GroupsAccumulator>> {
-        match args.return_field.data_type() {
-            DataType::Int64 => Ok(Box::new(Totals::<Int64Type>::default())),
-            DataType::UInt64 => Ok(Box::new(Totals::<UInt64Type>::default())),
-            _ => self.inner.create_groups_accumulator(args),
-        }
+        let data_type = args.return_field.data_type().clone();
+        Ok(match data_type {
+            DataType::Int64 => Box::new(Totals::<Int64Type>::new(data_type)),
+            DataType::UInt64 => Box::new(Totals::<UInt64Type>::new(data_type)),
+            _ if is_exact(&data_type) => Box::new(Totals::<Decimal128Type>::new(data_type)),
+            _ => return self.inner.create_groups_accumulator(args),
+        })
     }
 
     fn create_sliding_accumulator(
@@ -123,10 +124,30 @@ impl AggregateUDFImpl for ExactSum {
 
 /// Returns whether sums of this type are added up here.
 fn is_exact(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Int64 | DataType::UInt64)
+    matches!(
+        data_type,
+        DataType::Int64 | DataType::UInt64 | DataType::Decimal128(DECIMAL128_MAX_PRECISION, _)
+    )
 }
 
-/// An integer type whose values are added up in 128 bits.
+/// Returns the type of the parts of a sum.
+fn state_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Decimal128(..) => data_type.clone(),
+        _ => STATE,
+    }
+}
+
+/// Returns what adds up values to one sum of an exact type.
+fn total(data_type: DataType) -> Box<dyn Accumulator> {
+    match data_type {
+        DataType::Int64 => Box::new(Total::<Int64Type>::new(data_type)),
+        DataType::UInt64 => Box::new(Total::<UInt64Type>::new(data_type)),
+        _ => Box::new(Total::<Decimal128Type>::new(data_type)),
+    }
+}
+
+/// A type whose values are added up in 128 bits.
 trait Summed: ArrowNumericType + Debug + Send + Sync {
     fn widened(value: Self::Native) -> i128;
 
@@ -154,17 +175,25 @@ impl Summed for UInt64Type {
     }
 }
 
+impl Summed for Decimal128Type {
+    fn widened(value: i128) -> i128 {
+        value
+    }
+
+    fn narrowed(sum: i128) -> Result<i128> {
+        match Self::is_valid_decimal_precision(sum, DECIMAL128_MAX_PRECISION) {
+            true => Ok(sum),
+            false => Err(too_long()),
+        }
+    }
+}
+
 fn out_of_range() -> DataFusionError {
     ArrowError::ArithmeticOverflow("bigint out of range".to_string()).into()
 }
 
-/// Adds up an array: its sum and how many values it has.
-fn added<T: Summed>(values: &PrimitiveArray<T>) -> (i128, usize) {
-    let sum = match values.null_count() {
-        0 => values.values().iter().map(|value| T::widened(*value)).sum(),
-        _ => values.iter().flatten().map(T::widened).sum(),
-    };
-    (sum, values.len() - values.null_count())
+fn too_long() -> DataFusionError {
+    ArrowError::ArithmeticOverflow("numeric out of range".to_string()).into()
 }
 
 /// One sum, which windows may also take values out of.
@@ -172,33 +201,41 @@ fn added<T: Summed>(values: &PrimitiveArray<T>) -> (i128, usize) {
 struct Total<T> {
     sum: i128,
     n_values: usize,
+    data_type: DataType,
     summed: PhantomData<T>,
 }
 
-impl<T> Default for Total<T> {
-    fn default() -> Self {
-        Self { sum: 0, n_values: 0, summed: PhantomData }
-    }
-}
-
 impl<T: Summed> Total<T> {
-    fn add(&mut self, sum: i128, n_values: usize) {
-        self.sum += sum;
-        self.n_values += n_values;
+    fn new(data_type: DataType) -> Self {
+        Self { sum: 0, n_values: 0, data_type, summed: PhantomData }
+    }
+
+    /// Changes the sum by every value of an array; returns how many it has.
+    fn apply<P: ArrowPrimitiveType>(
+        &mut self,
+        values: &PrimitiveArray<P>,
+        step: impl Fn(i128, P::Native) -> Option<i128>,
+    ) -> Result<usize> {
+        let mut sum = Some(self.sum);
+        match values.null_count() {
+            0 => values.values().iter().for_each(|value| sum = sum.and_then(|s| step(s, *value))),
+            _ => values.iter().flatten().for_each(|value| sum = sum.and_then(|s| step(s, value))),
+        }
+        self.sum = sum.ok_or_else(too_long)?;
+        Ok(values.len() - values.null_count())
     }
 }
 
 impl<T: Summed> Accumulator for Total<T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let (sum, n_values) = added(values[0].as_primitive::<T>());
-        self.add(sum, n_values);
+        let add = |sum: i128, value| sum.checked_add(T::widened(value));
+        self.n_values += self.apply(values[0].as_primitive::<T>(), add)?;
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let (sum, n_values) = added(values[0].as_primitive::<T>());
-        self.sum -= sum;
-        self.n_values -= n_values;
+        let take = |sum: i128, value| sum.checked_sub(T::widened(value));
+        self.n_values -= self.apply(values[0].as_primitive::<T>(), take)?;
         Ok(())
     }
 
@@ -207,20 +244,19 @@ impl<T: Summed> Accumulator for Total<T> {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for part in states[0].as_primitive::<Decimal128Type>().iter().flatten() {
-            self.add(part, 1);
-        }
+        self.n_values +=
+            self.apply(states[0].as_primitive::<Decimal128Type>(), i128::checked_add)?;
         Ok(())
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let sum = (self.n_values > 0).then_some(self.sum);
-        Ok(vec![ScalarValue::Decimal128(sum, DECIMAL128_MAX_PRECISION, 0)])
+        Ok(vec![ScalarValue::new_primitive::<Decimal128Type>(sum, &state_type(&self.data_type))?])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let sum = (self.n_values > 0).then(|| T::narrowed(self.sum)).transpose()?;
-        ScalarValue::new_primitive::<T>(sum, &T::DATA_TYPE)
+        ScalarValue::new_primitive::<T>(sum, &self.data_type)
     }
 
     fn size(&self) -> usize {
@@ -253,10 +289,7 @@ impl Accumulator for Distinct {
         let [ScalarValue::List(values)] = state.as_slice() else {
             return exec_err!("the values of a distinct sum are no list");
         };
-        let mut total: Box<dyn Accumulator> = match self.data_type {
-            DataType::UInt64 => Box::new(Total::<UInt64Type>::default()),
-            _ => Box::new(Total::<Int64Type>::default()),
-        };
+        let mut total = total(self.data_type.clone());
         total.update_batch(&[values.value(0)])?;
         total.evaluate()
     }
@@ -272,16 +305,18 @@ struct Totals<T> {
     sums: Vec<i128>,
     /// Whether a group has a value at all.
     has_values: Vec<bool>,
+    /// Whether a sum left 128 bits, which only decimals can.
+    is_lost: bool,
+    data_type: DataType,
     summed: PhantomData<T>,
 }
 
-impl<T> Default for Totals<T> {
-    fn default() -> Self {
-        Self { sums: Vec::new(), has_values: Vec::new(), summed: PhantomData }
-    }
-}
-
 impl<T: Summed> Totals<T> {
+    fn new(data_type: DataType) -> Self {
+        let (sums, has_values) = (Vec::new(), Vec::new());
+        Self { sums, has_values, is_lost: false, data_type, summed: PhantomData }
+    }
+
     fn add<P: ArrowPrimitiveType>(
         &mut self,
         values: &PrimitiveArray<P>,
@@ -298,16 +333,21 @@ impl<T: Summed> Totals<T> {
                 || (values.is_valid(row)
                     && filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row)));
             if counts {
-                self.sums[*group] += widened(*value);
+                let (sum, is_lost) = self.sums[*group].overflowing_add(widened(*value));
+                self.sums[*group] = sum;
+                self.is_lost |= is_lost;
                 self.has_values[*group] = true;
             }
         }
     }
 
-    fn take(&mut self, emit_to: EmitTo) -> impl Iterator<Item = Option<i128>> {
+    fn take(&mut self, emit_to: EmitTo) -> Result<impl Iterator<Item = Option<i128>> + use<T>> {
+        if self.is_lost {
+            return Err(too_long());
+        }
         let sums = emit_to.take_needed(&mut self.sums);
         let has_values = emit_to.take_needed(&mut self.has_values);
-        sums.into_iter().zip(has_values).map(|(sum, has_values)| has_values.then_some(sum))
+        Ok(sums.into_iter().zip(has_values).map(|(sum, has_values)| has_values.then_some(sum)))
     }
 }
 
@@ -335,13 +375,14 @@ impl<T: Summed> GroupsAccumulator for Totals<T> {
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let sums = self.take(emit_to).map(|sum| sum.map(T::narrowed).transpose());
-        Ok(Arc::new(sums.collect::<Result<PrimitiveArray<T>>>()?))
+        let sums = self.take(emit_to)?.map(|sum| sum.map(T::narrowed).transpose());
+        let sums = sums.collect::<Result<PrimitiveArray<T>>>()?;
+        Ok(Arc::new(sums.with_data_type(self.data_type.clone())))
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        let sums: Decimal128Array = self.take(emit_to).collect();
-        Ok(vec![Arc::new(sums.with_data_type(STATE))])
+        let sums: Decimal128Array = self.take(emit_to)?.collect();
+        Ok(vec![Arc::new(sums.with_data_type(state_type(&self.data_type)))])
     }
 
     fn convert_to_state(
@@ -356,7 +397,7 @@ impl<T: Summed> GroupsAccumulator for Totals<T> {
         };
         let widened = |row| is_kept(row).then(|| T::widened(values.value(row)));
         let parts: Decimal128Array = (0..values.len()).map(widened).collect();
-        Ok(vec![Arc::new(parts.with_data_type(STATE))])
+        Ok(vec![Arc::new(parts.with_data_type(state_type(&self.data_type)))])
     }
 
     fn size(&self) -> usize {
@@ -370,7 +411,7 @@ mod tests {
     use arrow::array::Int64Array;
 
     fn totals(values: &[Option<i64>], groups: &[usize]) -> Totals<Int64Type> {
-        let mut totals = Totals::default();
+        let mut totals = Totals::new(DataType::Int64);
         let values: ArrayRef = Arc::new(Int64Array::from(values.to_vec()));
         totals.update_batch(&[values], groups, None, 3).unwrap();
         totals
@@ -391,7 +432,7 @@ mod tests {
 
     #[test]
     fn filtered_rows_do_not_count() {
-        let mut totals = Totals::<Int64Type>::default();
+        let mut totals = Totals::<Int64Type>::new(DataType::Int64);
         let values: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 4]));
         let filter = BooleanArray::from(vec![Some(true), None, Some(false)]);
         let state = totals.convert_to_state(&[Arc::clone(&values)], Some(&filter)).unwrap();
@@ -404,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_window_takes_values_out_again() {
-        let mut total = Total::<Int64Type>::default();
+        let mut total = Total::<Int64Type>::new(DataType::Int64);
         let values: ArrayRef = Arc::new(Int64Array::from(vec![Some(i64::MAX), Some(7), None]));
         total.update_batch(&[Arc::clone(&values)]).unwrap();
         assert!(total.evaluate().is_err());
@@ -412,5 +453,31 @@ mod tests {
         assert_eq!(total.evaluate().unwrap(), ScalarValue::Int64(Some(7)));
         total.retract_batch(&[values.slice(1, 2)]).unwrap();
         assert_eq!(total.evaluate().unwrap(), ScalarValue::Int64(None));
+    }
+    #[test]
+    fn a_decimal_of_more_than_38_digits_is_an_error() {
+        let data_type = DataType::Decimal128(DECIMAL128_MAX_PRECISION, 2);
+        let large = 9 * 10_i128.pow(37);
+        let decimals = |values: &[i128]| {
+            let values = Decimal128Array::from(values.to_vec());
+            Arc::new(values.with_data_type(data_type.clone())) as ArrayRef
+        };
+        for (values, fits) in [
+            (vec![large, -large, large], true),
+            // Within 128 bits, and beyond them.
+            (vec![large, 10_i128.pow(37)], false),
+            (vec![large, large, -large], false),
+        ] {
+            let mut totals = Totals::<Decimal128Type>::new(data_type.clone());
+            let groups = vec![0; values.len()];
+            totals.update_batch(&[decimals(&values)], &groups, None, 1).unwrap();
+            let sums = totals.evaluate(EmitTo::All);
+            assert_eq!(sums.is_ok(), fits, "{values:?}");
+            assert!(sums.is_err() || sums.unwrap().data_type() == &data_type);
+            let mut total = total(data_type.clone());
+            let sum = total.update_batch(&[decimals(&values)]).and_then(|()| total.evaluate());
+            let expected = ScalarValue::Decimal128(Some(large), DECIMAL128_MAX_PRECISION, 2);
+            assert_eq!(sum.ok(), fits.then_some(expected), "{values:?}");
+        }
     }
 }

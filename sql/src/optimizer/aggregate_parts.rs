@@ -50,10 +50,11 @@ impl Parts {
         named.map(|(i, part)| part.alias(format!("__part_{i}"))).collect()
     }
 
-    /// Returns what the second step computes over the columns of the first.
-    pub(super) fn second(&self, columns: &[Expr]) -> Vec<Expr> {
+    /// Returns what the second step computes over the columns of the first, in the rows of a filter.
+    pub(super) fn second(&self, columns: &[Expr], filter: Option<&Expr>) -> Vec<Expr> {
+        let filter = || filter.cloned().map(Box::new);
         let seconds = self.second.iter().zip(columns);
-        seconds.map(|(func, part)| call(Arc::clone(func), vec![part.clone()], None)).collect()
+        seconds.map(|(func, part)| call(Arc::clone(func), vec![part.clone()], filter())).collect()
     }
 }
 
@@ -118,7 +119,7 @@ pub(super) fn split(expr: &Expr, schema: &DFSchema, parts: &mut Parts) -> Result
         }
         ("sum", [value]) => match value.get_type(schema)? {
             // A part may be larger than the sum, and must not fail where the sum fits.
-            data_type if is_wide(&data_type) && !is_small(value, schema)? => {
+            _ if may_leave_bigint(value, schema)? => {
                 let part = call(sum(), vec![cast(value.clone(), WIDE)], filter.clone());
                 Some(Value::Plain(parts.add(part, sum())))
             }
@@ -152,6 +153,14 @@ fn has_average_of_parts(data_type: &DataType) -> bool {
         DataType::Decimal128(precision, scale) => *precision <= 28 && *scale <= 24,
         _ => false,
     }
+}
+
+/// Returns whether a sum of these values, whole numbers, or a part of it may be too large for a `bigint`.
+///
+/// # Errors
+/// When the value has no type, which would be our mistake.
+pub(super) fn may_leave_bigint(value: &Expr, schema: &DFSchema) -> Result<bool> {
+    Ok(is_wide(&value.get_type(schema)?) && !is_small(value, schema)?)
 }
 
 /// Returns whether a whole number has 32 bits at most, so that no table has enough rows for a sum that does not fit.

@@ -13,30 +13,45 @@
 //!   rows                                         rows
 //! ```
 //!
-//! NULL is a value of the first step, which the second leaves out as the aggregate would have.
-//! Only for one expression that counts once: two would multiply the rows. Not for floats, whose equality is not that of
-//! groups everywhere, nor where an aggregate has an order, or parts that cannot be put together
-//! ([`super::aggregate_parts`]).
+//! Several expressions that count once are grouped side by side, by sets, and the second step takes from each set what is
+//! its own; what does not count once it takes from the first:
+//!
+//! ```text
+//! Aggregate: g, count(DISTINCT x),         Projection: …
+//!            count(DISTINCT y), count(*)     Aggregate: g, count(x) FILTER (is (g, x)), count(y) FILTER (is (g, y)),
+//!                                                       sum(p) FILTER (is (g, x))
+//!                                       →      Aggregate: GROUPING SETS ((g, x), (g, y)), count(*) AS p
+//!   rows                                         rows
+//! ```
+//!
+//! NULL is a value of the first step, which the second leaves out as the aggregate would have. Integers that are cast count
+//! once by what they are: `avg(DISTINCT x)` is of floats, and grouped by `x`.
+//! Not for floats, whose equality is not that of groups everywhere, nor in GROUPING SETS, nor where an aggregate has an
+//! order, or parts that cannot be put together ([`super::aggregate_parts`]).
 
 use super::aggregate_parts::{Parts, Value, call, split};
 use super::nodes::replace_aggregates;
 use arrow::datatypes::DataType;
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::utils::COUNT_STAR_EXPANSION;
 use datafusion::logical_expr::{
-    Aggregate, AggregateUDF, Expr, ExprSchemable, LogicalPlan, Projection, lit,
+    Aggregate, AggregateUDF, Cast, Expr, ExprSchemable, GroupingSet, LogicalPlan, Projection, cast,
+    lit,
 };
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The pass's name, as `saltlake.disabled_passes` takes it.
 pub(super) const NAME: &str = "distinct_groups";
 
-/// What the values that count once are called between the steps.
-const VALUE: &str = "__distinct_value";
+/// Expressions that count once: the first step goes over all rows for each of them.
+const MAX_KEYS: usize = 8;
+/// Columns that the number of a set has bits for.
+const MAX_SET_COLUMNS: usize = 64;
 
-/// Rewrites every aggregation of a plan that has one expression that counts once.
+/// Rewrites every aggregation of a plan that has expressions that count once.
 ///
 /// # Errors
 /// When the engine refuses a node, which would be our mistake.
@@ -52,15 +67,26 @@ enum Outcome {
     Parts(Value),
 }
 
+/// An aggregate over values that count once.
+struct Once {
+    func: Arc<AggregateUDF>,
+    /// The position of the values among the expressions that count once.
+    key: usize,
+    /// The type that the values are cast to.
+    to: Option<DataType>,
+    /// The position of the count of rows that pass its filter.
+    condition: Option<usize>,
+}
+
 /// What the two steps compute.
 #[derive(Default)]
 struct Steps {
     parts: Parts,
-    /// The expression whose values count once.
-    value: Option<Expr>,
-    /// What is computed over it, each with the position of the count of rows that pass its filter.
-    once: Vec<(Arc<AggregateUDF>, Option<usize>)>,
-    /// The conditions of those filters.
+    /// The expressions whose values count once.
+    keys: Vec<Expr>,
+    /// What is computed over them.
+    once: Vec<Once>,
+    /// The conditions of its filters.
     conditions: Vec<Expr>,
     outcomes: Vec<Outcome>,
 }
@@ -73,40 +99,56 @@ fn in_two_steps(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
     let Some(steps) = are_plain.then(|| Steps::of(aggregate)).transpose()?.flatten() else {
         return Ok(None);
     };
-    let Steps { parts, value: Some(value), once, conditions, outcomes } = steps else {
+    let n_keys = steps.keys.len();
+    let are_sets = n_keys > 1;
+    if are_sets && !may_be_sets(groups, n_keys) {
         return Ok(None);
-    };
-    let first = first_step(aggregate, &parts, value, &conditions)?;
+    }
+    let first = steps.first(aggregate)?;
     let columns: Vec<_> = first.schema.columns().into_iter().map(Expr::Column).collect();
     let (group_columns, rest) = columns.split_at(groups.len());
-    let Some((value, rest)) = rest.split_first() else { return Ok(None) };
-    let (part_columns, passed) = rest.split_at(rest.len() - conditions.len());
-    let mut seconds = parts.second(part_columns);
+    let (keys, rest) = rest.split_at(n_keys);
+    let (number, rest) = rest.split_at(usize::from(are_sets));
+    let (part_columns, passed) = rest.split_at(rest.len() - steps.conditions.len());
+    // Rows of the set of a key; all rows where there is one.
+    let is_of = |key: usize| {
+        let number = number.first()?;
+        let width = groups.len() + n_keys;
+        Some(set_number(key, n_keys, width).map(|set| number.clone().eq(lit(set))))
+    };
+    let is_of_first = is_of(0).transpose()?;
+    let mut seconds = steps.parts.second(part_columns, is_of_first.as_ref());
     let n_parts = seconds.len();
-    seconds.extend(once.into_iter().enumerate().map(|(i, (func, condition))| {
-        let filter = condition.map(|position| Box::new(passed[position].clone().gt(lit(0_i64))));
-        call(func, vec![value.clone()], filter).alias(format!("__once_{i}"))
-    }));
+    for (i, once) in steps.once.iter().enumerate() {
+        let has_passed = once.condition.map(|at| passed[at].clone().gt(lit(0_i64)));
+        let filter = match (is_of(once.key).transpose()?, has_passed) {
+            (Some(is_of), Some(has_passed)) => Some(is_of.and(has_passed)),
+            (one, other) => one.or(other),
+        };
+        let value = match &once.to {
+            Some(to) => cast(keys[once.key].clone(), to.clone()),
+            None => keys[once.key].clone(),
+        };
+        let computed = call(Arc::clone(&once.func), vec![value], filter.map(Box::new));
+        seconds.push(computed.alias(format!("__once_{i}")));
+    }
     let first = Arc::new(LogicalPlan::Aggregate(first));
     let second = Aggregate::try_new(first, group_columns.to_vec(), seconds)?;
-    results(aggregate, second, outcomes, n_parts)
+    results(aggregate, second, steps.outcomes, n_parts)
 }
 
-/// Returns the step that groups by the values.
-fn first_step(
-    aggregate: &Aggregate,
-    parts: &Parts,
-    value: Expr,
-    conditions: &[Expr],
-) -> Result<Aggregate> {
-    let mut groups = aggregate.group_expr.clone();
-    groups.push(value.alias(VALUE));
-    let mut computed = parts.first();
-    computed.extend(conditions.iter().enumerate().map(|(i, condition)| {
-        let filter = Some(Box::new(condition.clone()));
-        call(count_udaf(), vec![lit(COUNT_STAR_EXPANSION)], filter).alias(format!("__passed_{i}"))
-    }));
-    Aggregate::try_new(Arc::clone(&aggregate.input), groups, computed)
+/// Returns whether groups can be sets with several keys beside them.
+fn may_be_sets(groups: &[Expr], n_keys: usize) -> bool {
+    let n_different = groups.iter().collect::<HashSet<_>>().len();
+    n_keys <= MAX_KEYS && groups.len() + n_keys <= MAX_SET_COLUMNS && n_different == groups.len()
+}
+
+/// Returns the number that the engine gives to the rows of the set of one key: a bit for each column that is not in it, the
+/// last column's is the lowest. `width` is the number of columns of all sets.
+fn set_number(key: usize, n_keys: usize, width: usize) -> Result<ScalarValue> {
+    let all_keys = (1_u64 << n_keys) - 1;
+    let set = all_keys & !(1_u64 << (n_keys - 1 - key));
+    ScalarValue::from(set).cast_to(&Aggregate::grouping_id_type(width, 0))
 }
 
 /// Returns the second step under the names of the aggregation it stands for.
@@ -135,7 +177,7 @@ fn results(
 }
 
 impl Steps {
-    /// Splits the aggregates; `None` when one has no parts, or when not one expression counts once.
+    /// Splits the aggregates; `None` when one has no parts, or when nothing counts once.
     fn of(aggregate: &Aggregate) -> Result<Option<Self>> {
         let schema = aggregate.input.schema();
         let mut steps = Self::default();
@@ -147,10 +189,36 @@ impl Steps {
             let Some(outcome) = outcome else { return Ok(None) };
             steps.outcomes.push(outcome);
         }
-        Ok(steps.value.is_some().then_some(steps))
+        Ok((!steps.keys.is_empty()).then_some(steps))
     }
 
-    /// Adds an aggregate over DISTINCT values; `None` when it is none, or not over the values that the others are over.
+    /// Returns the step that groups by the values.
+    fn first(&self, aggregate: &Aggregate) -> Result<Aggregate> {
+        let keys = self.keys.iter().cloned().enumerate();
+        let keys: Vec<_> =
+            keys.map(|(i, key)| key.alias(format!("__distinct_value_{i}"))).collect();
+        let with = |key: &Expr| {
+            let mut groups = aggregate.group_expr.clone();
+            groups.push(key.clone());
+            groups
+        };
+        let groups = match keys.as_slice() {
+            [key] => with(key),
+            keys => {
+                let sets = GroupingSet::GroupingSets(keys.iter().map(with).collect());
+                vec![Expr::GroupingSet(sets)]
+            }
+        };
+        let mut computed = self.parts.first();
+        computed.extend(self.conditions.iter().enumerate().map(|(i, condition)| {
+            let filter = Some(Box::new(condition.clone()));
+            let passed = call(count_udaf(), vec![lit(COUNT_STAR_EXPANSION)], filter);
+            passed.alias(format!("__passed_{i}"))
+        }));
+        Aggregate::try_new(Arc::clone(&aggregate.input), groups, computed)
+    }
+
+    /// Adds an aggregate over DISTINCT values; `None` when it is none, or one whose values cannot be grouped by.
     fn once(&mut self, expr: &Expr, schema: &DFSchema) -> Result<Option<Outcome>> {
         let expr = expr.clone().unalias();
         let Expr::AggregateFunction(AggregateFunction { func, params }) = &expr else {
@@ -158,19 +226,23 @@ impl Steps {
         };
         let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } = params;
         let [value] = args.as_slice() else { return Ok(None) };
+        let (key, to) = key_of(value, schema)?;
         let is_known = *distinct
             && matches!(func.name(), "count" | "sum" | "avg" | "min" | "max")
             && order_by.is_empty()
             && null_treatment.is_none()
             && !expr.is_volatile()
-            && is_group_key(&value.get_type(schema)?)
-            && self.value.as_ref().is_none_or(|known| known == value);
+            && is_group_key(&key.get_type(schema)?);
         if !is_known {
             return Ok(None);
         }
-        self.value = Some(value.clone());
+        let known = self.keys.iter().position(|known| known == key);
+        let key = known.unwrap_or_else(|| {
+            self.keys.push(key.clone());
+            self.keys.len() - 1
+        });
         let condition = filter.as_ref().map(|filter| self.condition(filter));
-        self.once.push((Arc::clone(func), condition));
+        self.once.push(Once { func: Arc::clone(func), key, to, condition });
         Ok(Some(Outcome::Once(self.once.len() - 1)))
     }
 
@@ -182,6 +254,18 @@ impl Steps {
             self.conditions.len() - 1
         })
     }
+}
+
+/// Returns what values are grouped by, and the type they are cast to then: integers before they are widened or made floats.
+fn key_of<'a>(value: &'a Expr, schema: &DFSchema) -> Result<(&'a Expr, Option<DataType>)> {
+    if let Expr::Cast(Cast { expr, field }) = value {
+        let to = field.data_type();
+        let is_kept = matches!(to, DataType::Int64 | DataType::UInt64 | DataType::Float64);
+        if is_kept && expr.get_type(schema)?.is_integer() {
+            return Ok((expr, Some(to.clone())));
+        }
+    }
+    Ok((value, None))
 }
 
 /// Returns whether values of a type are equal where groups of it are the same.
@@ -202,7 +286,7 @@ mod tests {
     use datafusion::prelude::{SessionConfig, SessionContext};
 
     /// What may stand beside each other; floats are quarters, whose sums are exact in any order.
-    const AGGREGATES: [&str; 21] = [
+    const AGGREGATES: [&str; 27] = [
         "count(DISTINCT x)",
         "count(DISTINCT x) FILTER (WHERE i % 2 = 0)",
         "count(DISTINCT x) FILTER (WHERE i IS NULL)",
@@ -210,6 +294,12 @@ mod tests {
         "sum(DISTINCT x) FILTER (WHERE i % 2 = 0)",
         "min(DISTINCT x)",
         "max(DISTINCT x) FILTER (WHERE b = 'g1')",
+        "avg(DISTINCT x)",
+        "count(DISTINCT b)",
+        "count(DISTINCT i) FILTER (WHERE x > 3)",
+        "sum(DISTINCT i + 1)",
+        "sum(DISTINCT s)",
+        "avg(DISTINCT s) FILTER (WHERE b = 'g1')",
         "count(*)",
         "count(i)",
         "count(b) FILTER (WHERE i > 50)",
@@ -326,12 +416,21 @@ mod tests {
         let sql = query(&["count(DISTINCT x)", "count(*)", "sum(i)", "avg(d)"], "", "i < 0");
         let rows = check(&sql, true).await;
         assert!(rows.contains("| 0  | 0  |    |    |"), "{rows}");
+        let sql = query(&["count(DISTINCT x)", "count(DISTINCT b)", "count(*)"], "", "i < 0");
+        let rows = check(&sql, true).await;
+        assert!(rows.contains("| 0  | 0  | 0  |"), "{rows}");
+    }
+
+    #[tokio::test]
+    async fn several_values_that_count_once_do_not_multiply_the_rows() {
+        let aggregates = ["count(DISTINCT x)", "count(DISTINCT b)", "count(*)", "max(i)"];
+        let rows = check(&query(&aggregates, "", "true"), true).await;
+        assert!(rows.contains("| 9  | 3  | 500 | 499 |"), "{rows}");
     }
 
     #[tokio::test]
     async fn what_cannot_be_split_stays_as_it_is() {
         for aggregates in [
-            "count(DISTINCT x), count(DISTINCT i)",
             "count(DISTINCT f), count(*)",
             "count(DISTINCT x), median(i)",
             "count(DISTINCT x), string_agg(b, ',' ORDER BY i)",

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Called before DataFusion's join selection, which keeps a mode once it is chosen. Row counts come from the join order
-//! pass, because the engine's own statistics end at most joins. Plans to be cut into stages keep the engine's choice: a
-//! collected side would be sent to every task. When physical joins and logical ones do not pair up, nothing is changed.
+//! pass, because the engine's own statistics end at most joins. In plans to be cut into stages a collected side is sent to
+//! every task: [`super::broadcast_joins`] chooses there. When physical joins and logical ones do not pair up, nothing is
+//! changed.
 
 use super::join_order::JoinSize;
 use datafusion::common::Result;
@@ -41,17 +42,11 @@ impl PhysicalOptimizerRule for JoinModes {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        // Nothing is to be collected: the engine's own way to say so holds here too.
-        if config.optimizer.hash_join_single_partition_threshold == 0 {
-            return Ok(plan);
-        }
-        let mut key_counts = vec![];
-        collect_joins(&plan, &mut key_counts);
-        if !key_counts.iter().copied().eq(self.sizes.iter().map(|size| size.n_keys)) {
-            return Ok(plan);
-        }
-        let mut sizes = self.sizes.iter();
-        with_modes(plan, &mut sizes, config.execution.target_partitions)
+        let n_partitions = config.execution.target_partitions;
+        with_modes(plan, &self.sizes, config, |_, size| match is_collected(size, n_partitions) {
+            true => PartitionMode::CollectLeft,
+            false => PartitionMode::Partitioned,
+        })
     }
 
     fn name(&self) -> &str {
@@ -89,27 +84,47 @@ fn collect_joins(plan: &Arc<dyn ExecutionPlan>, key_counts: &mut Vec<usize>) {
     }
 }
 
-fn with_modes<'a>(
+/// Gives every hash join whose mode is open the one that `choose` returns. Nothing is changed when `sizes` are not those of
+/// the plan's joins.
+///
+/// # Errors
+/// When a join cannot be rebuilt.
+pub(super) fn with_modes(
+    plan: Arc<dyn ExecutionPlan>,
+    sizes: &[JoinSize],
+    config: &ConfigOptions,
+    choose: impl Fn(&HashJoinExec, &JoinSize) -> PartitionMode,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    // Nothing is to be collected: the engine's own way to say so holds here too.
+    if config.optimizer.hash_join_single_partition_threshold == 0 {
+        return Ok(plan);
+    }
+    let mut key_counts = vec![];
+    collect_joins(&plan, &mut key_counts);
+    if !key_counts.iter().copied().eq(sizes.iter().map(|size| size.n_keys)) {
+        return Ok(plan);
+    }
+    choose_modes(plan, &mut sizes.iter(), &choose)
+}
+
+fn choose_modes<'a>(
     plan: Arc<dyn ExecutionPlan>,
     sizes: &mut impl Iterator<Item = &'a JoinSize>,
-    n_partitions: usize,
+    choose: &impl Fn(&HashJoinExec, &JoinSize) -> PartitionMode,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let size = n_keys(&plan).and_then(|_| sizes.next());
     let n_own = n_own_children(&plan);
     let mut children: Vec<_> = plan.children().into_iter().cloned().collect();
     let mut is_changed = false;
     for child in children.iter_mut().take(n_own) {
-        let changed = with_modes(Arc::clone(child), sizes, n_partitions)?;
+        let changed = choose_modes(Arc::clone(child), sizes, choose)?;
         is_changed |= !Arc::ptr_eq(&changed, child);
         *child = changed;
     }
     let plan = if is_changed { replace_children_if_necessary(plan, children)? } else { plan };
     match (plan.downcast_ref::<HashJoinExec>(), size) {
         (Some(join), Some(size)) if *join.partition_mode() == PartitionMode::Auto => {
-            let mode = match is_collected(size, n_partitions) {
-                true => PartitionMode::CollectLeft,
-                false => PartitionMode::Partitioned,
-            };
+            let mode = choose(join, size);
             Ok(Arc::new(join.builder().with_partition_mode(mode).build()?))
         }
         _ => Ok(plan),

@@ -35,7 +35,7 @@ use datafusion::optimizer::Optimizer;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use estimate::estimate;
 pub use gather::FilterCounts;
-use gather::Gathered;
+pub(super) use gather::Gathered;
 use graph::JoinGraph;
 use region::{JoinTree, Region};
 use std::sync::Arc;
@@ -73,15 +73,21 @@ pub(super) struct Ordered {
 ///
 /// # Errors
 /// When a plan cannot be walked or put together again.
-pub(super) async fn run(state: &SessionState, plan: LogicalPlan, log: &PassLog) -> Result<Ordered> {
+pub(super) async fn run(
+    state: &SessionState,
+    plan: LogicalPlan,
+    known: &mut Gathered,
+    log: &PassLog,
+) -> Result<Ordered> {
     if !has_join(&plan)? {
         return Ok(Ordered { plan, sizes: vec![], work: 0.0, notes: vec![] });
     }
     let start = Instant::now();
-    let known = Gathered::from_plan(state, &plan).await?;
+    known.learn(state, &plan).await?;
+    let known = &*known;
     log.record(Part::Logical, "join_statistics", start.elapsed());
     let start = Instant::now();
-    let mut pass = JoinOrder { known: &known, notes: vec![] };
+    let mut pass = JoinOrder { known, notes: vec![] };
     let reordered = pass.rewrite(plan)?;
     let notes = pass.notes;
     let plan = if reordered.transformed {
@@ -91,8 +97,8 @@ pub(super) async fn run(state: &SessionState, plan: LogicalPlan, log: &PassLog) 
     } else {
         reordered.data
     };
-    let sizes = sizes(&plan, &known)?;
-    let work = work::work(&plan, &known)?;
+    let sizes = sizes(&plan, known)?;
+    let work = work::work(&plan, known)?;
     log.record(Part::Logical, NAME, start.elapsed());
     Ok(Ordered { plan, sizes, work, notes })
 }

@@ -53,7 +53,7 @@ fn in_two_steps(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
     let (group_columns, part_columns) = columns.split_at(n_groups);
     let sets = over_columns(sets, &groups, group_columns);
     let first = Arc::new(LogicalPlan::Aggregate(first));
-    let seconds = parts.second(part_columns);
+    let seconds = parts.second(part_columns, None);
     let second = Aggregate::try_new(first, vec![Expr::GroupingSet(sets)], seconds)?;
     let columns: Vec<_> = second.schema.columns().into_iter().map(Expr::Column).collect();
     // The groups and the number of the set keep their places.

@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 /// Rows of a table up to which a filter over it is run to count what it keeps.
 const MAX_COUNTED_ROWS: f64 = 250_000.0;
+/// Rows of the largest table from which filters are counted: below, the worst order costs less than the counts.
+const MIN_LARGEST_ROWS: f64 = 50_000.0;
 /// Time all counts of one statement may take.
 const MAX_COUNTING_TIME: Duration = Duration::from_millis(150);
 /// Scans of one statement that are looked at.
@@ -45,20 +47,20 @@ impl Default for FilterCounts {
     }
 }
 
-/// Statistics of scans, and counted rows of filters over them.
+/// Statistics of scans, and counted rows of filters over them. For one statement, whatever becomes of its plan.
 #[derive(Debug, Default)]
-pub(super) struct Gathered {
+pub(in crate::optimizer) struct Gathered {
     scans: HashMap<String, Facts>,
     filters: HashMap<String, f64>,
 }
 
 impl Gathered {
-    /// Asks the providers of all scans in a plan, and counts what filters over small tables keep.
+    /// Asks the providers of all scans in a plan that are not known yet, and counts what filters over small tables keep.
     ///
     /// # Errors
     /// When a plan cannot be walked. A provider or a count that fails leaves its scan without facts: the real scan will
     /// say what is wrong.
-    pub(super) async fn from_plan(state: &SessionState, plan: &LogicalPlan) -> Result<Self> {
+    pub(super) async fn learn(&mut self, state: &SessionState, plan: &LogicalPlan) -> Result<()> {
         let mut scans = vec![];
         let mut filters = vec![];
         plan.apply_with_subqueries(|node| {
@@ -69,30 +71,32 @@ impl Gathered {
             }
             Ok(TreeNodeRecursion::Continue)
         })?;
-        let mut gathered = Self::default();
+        let mut n_largest: f64 = 0.0;
         for scan in scans.into_iter().take(MAX_SCANS) {
             let key = scan_key(&scan);
-            if !gathered.scans.contains_key(&key)
+            if !self.scans.contains_key(&key)
                 && let Ok(facts) = scan_facts(state, &scan).await
             {
-                gathered.scans.insert(key, facts);
+                self.scans.insert(key, facts);
             }
+            n_largest = n_largest.max(self.scan(&scan).n_rows);
         }
         let deadline = Instant::now() + MAX_COUNTING_TIME;
-        for filter in filters.into_iter().take(MAX_SCANS) {
+        let is_large = n_largest >= MIN_LARGEST_ROWS;
+        for filter in filters.into_iter().take(MAX_SCANS).filter(|_| is_large) {
             let Some(key) = filter_key(&filter) else { continue };
             let wait = deadline.saturating_duration_since(Instant::now());
-            if gathered.filters.contains_key(&key) || wait.is_zero() {
+            if self.filters.contains_key(&key) || wait.is_zero() {
                 continue;
             }
-            if !gathered.is_worth_counting(&filter) {
+            if !self.is_worth_counting(&filter) {
                 continue;
             }
             if let Ok(Ok(n_rows)) = tokio::time::timeout(wait, count(state, &filter)).await {
-                gathered.filters.insert(key, n_rows as f64);
+                self.filters.insert(key, n_rows as f64);
             }
         }
-        Ok(gathered)
+        Ok(())
     }
 
     /// Returns what is known of a scan.
@@ -169,17 +173,15 @@ async fn count(state: &SessionState, filter: &Filter) -> Result<usize> {
     let schema = datafusion::common::DFSchema::new_with_metadata(fields.collect(), HashMap::new())?;
     let predicate = state.create_physical_expr(filter.predicate.clone(), &schema)?;
     let plan: Arc<dyn ExecutionPlan> = Arc::new(FilterExec::try_new(predicate, plan)?);
-    let counts = state.config().get_extension::<FilterCounts>();
+    let Some(counts) = state.config().get_extension::<FilterCounts>() else {
+        return run(plan, &state).await;
+    };
     let key = fingerprint(&plan, ());
-    if let Some(counts) = &counts
-        && let Some(n_rows) = counts.0.get(&key).await
-    {
+    if let Some(n_rows) = counts.0.get(&key).await {
         return Ok(n_rows);
     }
     let n_rows = run(plan, &state).await?;
-    if let Some(counts) = counts {
-        counts.0.insert(key, n_rows).await;
-    }
+    counts.0.insert(key, n_rows).await;
     Ok(n_rows)
 }
 
