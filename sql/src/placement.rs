@@ -4,9 +4,10 @@
 //! `saltlake.distribution_min_bytes` of scanned files the plan stays on the coordinator, and so it does above where the
 //! workers are predicted to be no faster. The cut itself is datafusion-distributed's; we hand it the finished plan, so every pass before it leaves a plan one process can run.
 
+mod affinity;
 mod splits;
 
-pub use splits::{split_line, split_scan};
+pub use splits::{route_scan, split_line, split_scan};
 
 use crate::optimizer::salt_join::settle;
 use crate::optimizer::window_sorts::name_partition_columns;

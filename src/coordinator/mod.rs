@@ -150,6 +150,7 @@ impl Coordinator {
                 let config = state.config_mut();
                 config.set_distributed_desired_task_count_handler(placement::whole_leaves_one_task);
                 config.set_distributed_scale_up_leaf_node_handler(placement::split_scan);
+                config.set_distributed_route_tasks_handler(placement::route_scan);
                 // Plans that stay here may use it; `run` turns it off for those that do not.
                 let options = config.options_mut();
                 options.optimizer.enable_physical_uncorrelated_scalar_subquery = true;

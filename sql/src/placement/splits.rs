@@ -1,19 +1,21 @@
-//! Splits the files of a scan over the tasks of a stage, by bytes.
+//! Splits the files of a scan over the tasks of a stage, by bytes, the same file to the same worker where that is fair.
 //!
-//! Called by datafusion-distributed's planner for each leaf of a stage, once the number of tasks is known. Its own way
-//! counts files, cuts files that cannot be read from the middle, and fails when tasks get different numbers of partitions.
-//! Here every task has as many partitions as the scan had, some of them empty when there is little to read.
+//! Called by datafusion-distributed's planner for each leaf of a stage, once the number of tasks is known, and again when
+//! the tasks are sent to workers. Its own way counts files, cuts files that cannot be read from the middle, fails when tasks
+//! get different numbers of partitions, and sends tasks to any worker. Here every task has as many partitions as the scan
+//! had, some of them empty when there is little to read; [`affinity`](super::affinity) says which worker reads what.
 //!
 //! ```text
 //! files    |     a     | b |c|d|      e        |
-//! bins     |   0   |   1   |   2   |   3   |         two tasks of two partitions
-//!           a[0..9] a[9..] b   c d e[0..6] e[6..]    a piece goes to the bin that holds its middle
+//! tasks     a[0..9] b d e[6..]   a[9..] c e[0..6]   each on the worker that its files prefer
+//! bins      a[0..9] | b d e[6..]                    a piece goes to the partition that holds its middle
 //! ```
 //!
-//! A partition whose files are read in order (`output_ordering`) is cut into runs that keep it: each task reads one. Files
-//! that cannot be read from the middle go whole to the task with the least to read.
+//! Files of a partition that is read in order (`output_ordering`) stay in it and in their order: what is left of an ordered
+//! sequence is ordered. Files that cannot be read from the middle stay whole.
 //! Limit: a Parquet file is read by row groups, so a piece without the begin of one reads only the footer.
 
+use super::affinity::{Unit, assign, choose, file_hash, seeds};
 use super::{file_scan, human_bytes};
 use crate::settings::{Distribution, SaltlakeOptions};
 use datafusion::catalog::memory::DataSourceExec;
@@ -21,13 +23,17 @@ use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, Statistics};
 use datafusion::datasource::listing::{FileRange, PartitionedFile};
+use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
+use datafusion::prelude::SessionConfig;
 use datafusion_distributed::{
-    DistributedLeafExec, ScaleUpLeafNodeEvent, ScaleUpLeafNodeEventResponse,
+    DistributedGetterExt, DistributedLeafExec, NetworkBoundaryExt, RouteTasksEvent,
+    RouteTasksEventResponse, ScaleUpLeafNodeEvent, ScaleUpLeafNodeEventResponse,
 };
 use std::cmp::Reverse;
 use std::sync::Arc;
+use url::Url;
 
 /// Least bytes of a piece of a file: opening a file once more must not cost more than reading the piece.
 const MIN_PIECE_BYTES: u64 = 1 << 20;
@@ -44,10 +50,44 @@ pub fn split_scan(event: ScaleUpLeafNodeEvent<'_>) -> Option<Result<ScaleUpLeafN
         Some(Distribution::Always) => 1,
         _ => MIN_PIECE_BYTES,
     };
-    let variants = split(scan, event.task_count, min_piece_bytes);
+    let workers = workers_of(event.session_config, scan, event.task_count);
+    let variants = split(scan, &seeds(&workers, event.task_count), min_piece_bytes);
     let variants = variants.into_iter().map(|scan| DataSourceExec::from_data_source(scan) as _);
     let leaf = DistributedLeafExec::try_new(Arc::clone(event.plan), variants);
     Some(leaf.map(|leaf| ScaleUpLeafNodeEventResponse::new(Arc::new(leaf))))
+}
+
+/// Sends the tasks of a stage that reads files to the workers that these files were split for.
+///
+/// Where a stage has several such leaves, the largest decides. `None` for a stage that reads none.
+pub fn route_scan(event: RouteTasksEvent<'_>) -> Option<Result<RouteTasksEventResponse>> {
+    let mut largest: Option<(u64, Arc<dyn ExecutionPlan>)> = None;
+    // The closure never fails, so neither does the walk.
+    let _ = event.plan.apply(|node| {
+        if node.as_network_boundary().is_some() {
+            return Ok(TreeNodeRecursion::Jump);
+        }
+        if let Some(leaf) = node.downcast_ref::<DistributedLeafExec>()
+            && let Some(scan) = file_scan(leaf.original())
+        {
+            let bytes = bytes_of(files(scan));
+            if largest.as_ref().is_none_or(|(most, _)| *most < bytes) {
+                largest = Some((bytes, Arc::clone(leaf.original())));
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    let (_, leaf) = largest?;
+    let workers = workers_of(event.task_ctx.session_config(), file_scan(&leaf)?, event.task_count);
+    let urls: Vec<Url> = workers.iter().cycle().take(event.task_count).cloned().collect();
+    (!urls.is_empty()).then(|| Ok(RouteTasksEventResponse::new(urls)))
+}
+
+/// The workers that read a scan, in the order of its tasks; none where the query has none.
+fn workers_of(config: &SessionConfig, scan: &FileScanConfig, n_tasks: usize) -> Vec<Url> {
+    let resolver = config.get_distributed_worker_resolver();
+    let urls = resolver.and_then(|resolver| resolver.get_urls()).unwrap_or_default();
+    choose(urls, &units(&scan.object_store_url, &joined(files(scan))), n_tasks)
 }
 
 /// Returns whether all of a leaf must be read in one task.
@@ -93,23 +133,29 @@ fn bytes_of<'a>(files: impl Iterator<Item = &'a PartitionedFile>) -> u64 {
     files.map(PartitionedFile::effective_size).sum()
 }
 
-/// Splits a scan into one for each task.
-fn split(scan: &FileScanConfig, n_tasks: usize, min_piece_bytes: u64) -> Vec<FileScanConfig> {
-    if n_tasks <= 1 {
+/// Splits a scan into one for each task; each has the seed of its worker.
+fn split(scan: &FileScanConfig, seeds: &[u64], min_piece_bytes: u64) -> Vec<FileScanConfig> {
+    if seeds.len() <= 1 {
         return vec![scan.clone()];
     }
     let is_ordered = scan.preserve_order || !scan.output_ordering.is_empty();
     let can_cut =
         scan.file_source.supports_repartitioning() && !scan.file_compression_type.is_compressed();
     let min_piece_bytes = if can_cut { min_piece_bytes } else { u64::MAX };
-    let n_partitions = scan.file_groups.len();
-    let tasks = match (is_ordered, can_cut) {
-        (true, _) => in_order(&scan.file_groups, n_tasks, min_piece_bytes),
-        (false, true) => evenly(files(scan), n_tasks, n_partitions, min_piece_bytes),
-        (false, false) => whole(files(scan), n_tasks, n_partitions),
+    let tasks = match is_ordered {
+        true => in_order(scan, seeds, min_piece_bytes),
+        false => evenly(scan, seeds, min_piece_bytes),
     };
     let total = bytes_of(files(scan));
     tasks.into_iter().map(|partitions| scan_of_task(scan, partitions, total)).collect()
+}
+
+fn units(store: &ObjectStoreUrl, files: &[PartitionedFile]) -> Vec<Unit> {
+    let unit = |file: &PartitionedFile| {
+        let (start, end) = file.range();
+        Unit { hash: file_hash(store.as_str(), file.path().as_ref()), start, end }
+    };
+    files.iter().map(unit).collect()
 }
 
 /// The scan of one task. Statistics are guesses from here on: they are those of all tasks, by the task's share of bytes.
@@ -132,38 +178,39 @@ fn scan_of_task(scan: &FileScanConfig, partitions: Partitions, total: u64) -> Fi
         .build()
 }
 
-/// Cuts each partition into runs, one for each task, so that each of them is as ordered as the partition was.
-fn in_order(groups: &[FileGroup], n_tasks: usize, min_piece_bytes: u64) -> Vec<Partitions> {
-    let mut tasks = vec![vec![]; n_tasks];
-    for group in groups {
-        let runs = cut(&joined(group.iter()), n_tasks, min_piece_bytes);
-        for (task, run) in tasks.iter_mut().zip(runs) {
-            task.push(run);
-        }
+/// Gives each task its files of each partition, in the partition's order.
+fn in_order(scan: &FileScanConfig, seeds: &[u64], min_piece_bytes: u64) -> Vec<Partitions> {
+    let groups = scan.file_groups.iter().map(|group| joined(group.iter()));
+    let of_groups = groups.enumerate();
+    let (groups, files): (Vec<usize>, Vec<PartitionedFile>) =
+        of_groups.flat_map(|(group, files)| files.into_iter().map(move |file| (group, file))).unzip();
+    let mut tasks = vec![vec![vec![]; scan.file_groups.len()]; seeds.len()];
+    for part in assign(&units(&scan.object_store_url, &files), seeds, min_piece_bytes) {
+        let file = piece(&files[part.unit], part.start, part.end);
+        tasks[part.task][groups[part.unit]].push(file);
     }
     tasks
 }
 
-/// Cuts all files, one after the other, into equal parts. Neighbours stay in one task, so that few files are opened twice.
-fn evenly<'a>(
-    files: impl Iterator<Item = &'a PartitionedFile>,
-    n_tasks: usize,
-    n_partitions: usize,
-    min_piece_bytes: u64,
-) -> Vec<Partitions> {
-    let mut bins = cut(&joined(files), n_tasks * n_partitions, min_piece_bytes).into_iter();
-    (0..n_tasks).map(|_| bins.by_ref().take(n_partitions).collect()).collect()
+/// Gives each task its files, cut into equal partitions.
+fn evenly(scan: &FileScanConfig, seeds: &[u64], min_piece_bytes: u64) -> Vec<Partitions> {
+    let files = joined(files(scan));
+    let mut tasks = vec![vec![]; seeds.len()];
+    for part in assign(&units(&scan.object_store_url, &files), seeds, min_piece_bytes) {
+        tasks[part.task].push(piece(&files[part.unit], part.start, part.end));
+    }
+    let n_partitions = scan.file_groups.len();
+    let cut = |files: Vec<PartitionedFile>| match min_piece_bytes {
+        u64::MAX => packed(files, n_partitions),
+        _ => cut(&files, n_partitions, min_piece_bytes),
+    };
+    tasks.into_iter().map(cut).collect()
 }
 
-/// Gives files to the partition with the least to read, the largest files first.
-fn whole<'a>(
-    files: impl Iterator<Item = &'a PartitionedFile>,
-    n_tasks: usize,
-    n_partitions: usize,
-) -> Vec<Partitions> {
-    let mut files = joined(files);
+/// Gives whole files to the partition with the least to read, the largest files first.
+fn packed(mut files: Vec<PartitionedFile>, n_partitions: usize) -> Partitions {
     files.sort_by_key(|file| Reverse(file.effective_size()));
-    let mut bins: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, vec![]); n_tasks * n_partitions];
+    let mut bins: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, vec![]); n_partitions];
     for file in files {
         // The number of files decides between empty ones.
         let least = bins.iter_mut().min_by_key(|(bytes, files)| (*bytes, files.len()));
@@ -172,12 +219,7 @@ fn whole<'a>(
             files.push(file);
         }
     }
-    // Bins are filled in turn, so neighbours belong to different tasks.
-    let mut tasks = vec![vec![]; n_tasks];
-    for (idx, (_, files)) in bins.into_iter().enumerate() {
-        tasks[idx % n_tasks].push(files);
-    }
-    tasks
+    bins.into_iter().map(|(_, files)| files).collect()
 }
 
 /// Joins the pieces of a file that follow each other: the planner has cut files for the partitions of one process.
