@@ -68,6 +68,16 @@ pub struct Goodbye {
     pub id: Uuid,
 }
 
+/// Which credentials a worker asks for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CredentialRequest {
+    /// The start of the worker that asks.
+    #[serde(with = "as_text")]
+    pub worker: Uuid,
+    /// The store's URL, as it came with a scan.
+    pub store: String,
+}
+
 /// What the coordinator answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Welcome {

@@ -11,6 +11,7 @@ mod named;
 
 pub(crate) use self::named::Named;
 
+use crate::analysis::Analyses;
 use crate::delta::{FileList, Known, Version};
 use crate::error::Result;
 use crate::iceberg::{DeleteCaches, ManifestBlock, ManifestList, TableMetadata};
@@ -18,6 +19,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 use datafusion::physical_expr::LexOrdering;
 use object_store::ObjectMeta;
+use object_store::path::Path;
 use std::sync::Arc;
 
 /// Bytes each of the caches may hold.
@@ -97,6 +99,8 @@ pub(crate) struct Caches {
     file_schemas: Named<FileKey, SchemaRef>,
     facts: Named<FileKey, Arc<FileFacts>>,
     iceberg_metadata: Named<FileKey, Arc<TableMetadata>>,
+    /// The newest metadata documents that were seen in folders of tables, by the folder's URL.
+    iceberg_pointers: Named<String, Path>,
     manifest_lists: Named<String, Arc<ManifestList>>,
     manifests: Named<String, Arc<ManifestBlock>>,
     delta_tables: Named<String, Known>,
@@ -104,16 +108,19 @@ pub(crate) struct Caches {
     delta_files: Named<FileKey, Arc<FileList>>,
     /// What was read from delete files; shared with scans.
     pub(crate) deletes: Arc<DeleteCaches>,
+    /// What ANALYZE found out.
+    pub(crate) analyses: Analyses,
 }
 
 impl Caches {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(analyses: Analyses) -> Self {
         let table = |key: &ListingKey, schema: &SchemaRef| key.path.len() + schema_weight(schema);
         let file = |key: &FileKey, schema: &SchemaRef| key.weight() + schema_weight(schema);
         let facts = |key: &FileKey, facts: &Arc<FileFacts>| key.weight() + facts_weight(facts);
         let metadata = |key: &FileKey, metadata: &Arc<TableMetadata>| {
             key.weight() + metadata.document_bytes * METADATA_FACTOR
         };
+        let pointer = |url: &String, document: &Path| url.len() + document.as_ref().len();
         let list = |key: &String, list: &Arc<ManifestList>| key.len() + list.weight_bytes;
         let manifest = |key: &String, block: &Arc<ManifestBlock>| key.len() + block.weight_bytes;
         let table_known = |url: &String, known: &Known| url.len() + known.weight_bytes();
@@ -124,12 +131,14 @@ impl Caches {
             file_schemas: Named::new("file_schema", MAX_WEIGHT_BYTES, file),
             facts: Named::new("file_statistics", MAX_WEIGHT_BYTES, facts),
             iceberg_metadata: Named::new("iceberg_metadata", MAX_WEIGHT_BYTES, metadata),
+            iceberg_pointers: Named::new("iceberg_pointers", MAX_WEIGHT_BYTES, pointer),
             manifest_lists: Named::new("iceberg_manifest_lists", MAX_WEIGHT_BYTES, list),
             manifests: Named::new("iceberg_manifests", MAX_MANIFEST_BYTES, manifest),
             delta_tables: Named::new("delta_tables", MAX_WEIGHT_BYTES, table_known),
             delta_versions: Named::new("delta_versions", MAX_WEIGHT_BYTES, version),
             delta_files: Named::new("delta_files", MAX_MANIFEST_BYTES, files),
             deletes: Arc::new(DeleteCaches::default()),
+            analyses,
         }
     }
 
@@ -167,6 +176,16 @@ impl Caches {
         load: impl Future<Output = Result<Arc<TableMetadata>>> + Send,
     ) -> Result<Arc<TableMetadata>> {
         self.iceberg_metadata.get(key, load).await
+    }
+
+    /// Returns the newest metadata document that was seen in a table's folder, by its URL.
+    pub(crate) async fn iceberg_pointer(&self, url: &str) -> Option<Path> {
+        self.iceberg_pointers.known(&url.to_owned()).await
+    }
+
+    /// Notes the newest metadata document of a table's folder.
+    pub(crate) async fn note_iceberg_pointer(&self, url: &str, document: Path) {
+        self.iceberg_pointers.put(url.to_owned(), document).await;
     }
 
     /// Returns the manifest list of a snapshot. Such files never change, so the key is where it is.
@@ -236,23 +255,30 @@ impl Caches {
         self.file_schemas.clear();
         self.facts.clear();
         self.iceberg_metadata.clear();
+        self.iceberg_pointers.clear();
         self.manifest_lists.clear();
         self.manifests.clear();
         self.delta_tables.clear();
         self.delta_versions.clear();
         self.delta_files.clear();
         self.deletes.clear();
+        self.analyses.cache().clear();
     }
 
     /// Returns how each cache is doing. Counts of entries lag behind for a moment.
     pub(crate) fn usage(&self) -> Vec<CacheUsage> {
         let files = [self.table_schemas.usage(), self.file_schemas.usage(), self.facts.usage()];
-        let iceberg =
-            [self.iceberg_metadata.usage(), self.manifest_lists.usage(), self.manifests.usage()];
+        let iceberg = [
+            self.iceberg_pointers.usage(),
+            self.iceberg_metadata.usage(),
+            self.manifest_lists.usage(),
+            self.manifests.usage(),
+        ];
         let delta =
             [self.delta_tables.usage(), self.delta_versions.usage(), self.delta_files.usage()];
         let metadata = iceberg.into_iter().chain(delta);
-        files.into_iter().chain(metadata).chain(self.deletes.usage()).collect()
+        let analyses = [self.analyses.cache().usage()];
+        files.into_iter().chain(metadata).chain(self.deletes.usage()).chain(analyses).collect()
     }
 }
 

@@ -140,6 +140,9 @@ pub(crate) struct Definitions {
     pub(crate) views: Vec<View>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) catalogs: Vec<CatalogDefinition>,
+    /// Names of what ANALYZE found out, by the locations of tables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) analyses: BTreeMap<String, String>,
 }
 
 impl Definitions {

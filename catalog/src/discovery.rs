@@ -14,6 +14,7 @@
 //! and empty files are no tables. Names are taken as they are, case included.
 
 mod memory;
+mod places;
 
 use crate::delta::LOG_FOLDER;
 use crate::error::{Error, Result};
@@ -23,6 +24,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use memory::{Memory, Opened};
 use object_store::path::Path;
 use object_store::{ListResult, ObjectMeta, ObjectStore};
+use places::Places;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -101,12 +103,15 @@ pub(crate) struct Discovery {
     memory: Option<Arc<Memory>>,
     /// Where folders are noted that are opened.
     opened: Option<Arc<Opened>>,
+    /// Where tables with metadata were found, on an object store.
+    places: Option<Arc<Places>>,
 }
 
 impl Discovery {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, root: Path, is_local: bool) -> Self {
         let memory = is_local.then(Arc::default);
-        Self { store, root, memory, opened: None }
+        let places = (!is_local).then(Arc::default);
+        Self { store, root, memory, opened: None, places }
     }
 
     /// Finds one table by name without looking at others.
@@ -122,6 +127,30 @@ impl Discovery {
         if !is_plain_name(schema) || !is_plain_name(name) {
             return Ok(None);
         }
+        let Some(places) = &self.places else {
+            return self.look_for(defined_schemas, schema, name).await;
+        };
+        if let Some(known) = places.recall(defined_schemas, schema, name) {
+            return Ok(Some(known));
+        }
+        let found = self.look_for(defined_schemas, schema, name).await?;
+        if let Some(found) = &found {
+            places.keep(defined_schemas, found);
+        }
+        Ok(found)
+    }
+
+    /// Forgets where a table was found, when it is not there; returns whether it is worth to look again.
+    pub(crate) fn forget(&self, schema: &str, name: &str) -> bool {
+        self.places.as_ref().is_some_and(|places| places.forget(schema, name))
+    }
+
+    async fn look_for(
+        &self,
+        defined_schemas: &BTreeSet<String>,
+        schema: &str,
+        name: &str,
+    ) -> Result<Option<Found>> {
         let inside = match child_of(&self.root, schema) {
             Some(folder) => self.find_in(folder, schema, name, None).await?,
             None => None,

@@ -12,8 +12,10 @@
 //!                   ├─> delta         tables with a log: commits, checkpoints, deletion vectors
 //!                   └─> table ─┬─> listing   files of one table, now
 //!                              ├─> schema    columns of files, merged
+//!                              ├─> readers   of Parquet files: footers kept, requests counted
 //!                              ├─> pruning   files that cannot hold a wanted row
 //!                              ├─> scan_log  what a scan left out, for EXPLAIN
+//!                              ├─> analysis  what ANALYZE found out about tables
 //!                              └─> cache     columns and statistics of unchanged files
 //! ```
 //!
@@ -22,6 +24,7 @@
 pub mod error;
 pub mod store;
 
+mod analysis;
 mod cache;
 mod database;
 mod definitions;
@@ -37,6 +40,7 @@ mod metadata_columns;
 mod pin;
 mod provider;
 mod pruning;
+mod readers;
 mod registry;
 mod scan_log;
 mod schema;
@@ -48,6 +52,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use analysis::{Analysis, AnalyzedTable, ColumnAnalysis};
 pub use cache::CacheUsage;
 pub use database::Database;
 pub use definitions::{Column, ExternalTable, View};
@@ -57,7 +62,9 @@ pub use iceberg::ScanCodec;
 pub use lake::{Catalog, Lake, LakeOptions, Names, Relation, RelationKind};
 pub use metadata_columns::{METADATA_COLUMNS, with_metadata_columns};
 pub use pin::one_snapshot;
+pub use readers::{FOOTERS_CACHED, FOOTERS_READ, REQUESTS, with_counted_reads};
 pub use scan_log::{ScanLog, TableScan};
 pub use services::definition::{CatalogDefinition, CatalogKind, is_secret_option};
+pub use services::vended::{CredentialSource, Credentials};
 pub use table::LakeTable;
 pub use view::ViewPlanner;

@@ -3,7 +3,13 @@
 //! [`Stores`] is the object store registry of the coordinator and of every worker. It holds no lake and no state that
 //! outlives the process: a worker that is handed a plan over `s3://bucket/…` opens the bucket from its own options.
 //! `file://` is the local disk; `s3://` comes from [`S3Options`], each unset field from the standard `AWS_*` variables.
+//! All of them count their requests ([`counted`]).
 
+pub(crate) mod counted;
+
+pub use counted::{Requests, counting, inherit};
+
+use counted::CountedStore;
 use dashmap::DashMap;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreRegistry;
@@ -92,7 +98,8 @@ impl fmt::Debug for Stores {
 impl Stores {
     /// Returns a registry that opens stores with these options.
     pub fn new(options: StoreOptions) -> Self {
-        Self { options, local: Arc::new(LocalFileSystem::new()), opened: DashMap::new() }
+        let local = CountedStore::of_process(Arc::new(LocalFileSystem::new()), true);
+        Self { options, local, opened: DashMap::new() }
     }
 
     fn open_s3(&self, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
@@ -119,7 +126,7 @@ impl Stores {
         if let Some(virtual_hosted) = s3.virtual_hosted {
             builder = builder.with_virtual_hosted_style_request(virtual_hosted);
         }
-        Ok(Arc::new(builder.build()?))
+        Ok(CountedStore::of_process(Arc::new(builder.build()?), false))
     }
 }
 

@@ -6,12 +6,14 @@
 //! and merges only equal types. A listing is pinned for [`PIN_TIME`]: all scans of one statement see the same files,
 //! and a prepared statement that runs later lists again.
 
+use crate::analysis::AnalyzedTable;
 use crate::cache::{Caches, FileFacts, FileKey, ListingKey};
 use crate::error::{Error, Result};
 use crate::floats;
 use crate::format::{FileFlavor, FileKind, reader};
 use crate::listing::{ListedFile, Listing, ListingRequest, list};
 use crate::pruning;
+use crate::readers::with_counted_reads;
 use crate::scan_log::{ScanLog, TableScan};
 use crate::schema::infer::infer_file;
 use crate::schema::merge::merge;
@@ -174,6 +176,19 @@ impl LakeTable {
         Ok(listing)
     }
 
+    fn location(&self) -> String {
+        format!("{}{}", self.source.store_url.as_str(), self.source.request.path)
+    }
+
+    /// Returns what ANALYZE keeps its findings by.
+    ///
+    /// # Errors
+    /// When the table cannot be listed.
+    pub(crate) async fn analyzed(&self) -> Result<AnalyzedTable> {
+        let version = format!("{:032x}", self.listing().await?.fingerprint());
+        Ok(AnalyzedTable { location: self.location(), version })
+    }
+
     fn partition_names(&self) -> Vec<&str> {
         self.partition_fields.iter().map(|field| field.name().as_str()).collect()
     }
@@ -326,7 +341,11 @@ impl LakeTable {
             let ordering = common_ordering(&files);
             let groups =
                 FileGroup::new(files).split_files(session.config().target_partitions().max(1));
-            let (groups, statistics) = with_statistics(groups, &self.table_schema, is_cut)?;
+            let (groups, mut statistics) = with_statistics(groups, &self.table_schema, is_cut)?;
+            if let Some(analysis) = self.caches.analyses.of(&self.location()).await {
+                let version = format!("{:032x}", listing.fingerprint());
+                analysis.add_to(&mut statistics, &self.table_schema, &version);
+            }
 
             let schema = TableSchemaBuilder::new(Arc::clone(&self.file_schema))
                 .with_table_partition_cols(self.partition_fields.clone())
@@ -341,7 +360,8 @@ impl LakeTable {
             .with_limit(limit)
             .with_output_ordering(ordering.into_iter().collect())
             .build();
-            format.create_physical_plan(session, config).await
+            let plan = format.create_physical_plan(session, config).await?;
+            with_counted_reads(plan, session.runtime_env())
         })
     }
 }

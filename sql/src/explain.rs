@@ -87,6 +87,30 @@ pub struct Notes<'a> {
     pub passes: &'a PassLog,
 }
 
+/// The names of metrics in which scans say what they asked of object stores.
+#[derive(Debug, Clone, Copy)]
+pub struct ScanMetrics {
+    /// Requests.
+    pub requests: &'static str,
+    /// Footers of Parquet files that were in memory.
+    pub footers_cached: &'static str,
+    /// Footers that were read.
+    pub footers_read: &'static str,
+}
+
+/// What was measured of a run besides the metrics of its plan.
+#[derive(Debug)]
+pub struct Measured {
+    /// Rows of the result.
+    pub n_rows: usize,
+    /// Time from planning to the last row.
+    pub elapsed: Duration,
+    /// Requests to object stores while the statement was planned, by kind.
+    pub requests: Vec<(&'static str, u64)>,
+    /// Where those of the scans are.
+    pub scans: ScanMetrics,
+}
+
 /// Renders EXPLAIN, one string a line. `verbose` adds each table's scan and the passes with their times.
 pub fn explain(placed: &Placed, notes: Notes<'_>, verbose: bool) -> Vec<String> {
     let Notes { passes, .. } = notes;
@@ -103,21 +127,22 @@ pub async fn explain_analyze(
     placed: &Placed,
     notes: Notes<'_>,
     options: &SaltlakeOptions,
-    n_rows: usize,
-    elapsed: Duration,
+    measured: &Measured,
     verbose: bool,
 ) -> Vec<String> {
     let Notes { passes, .. } = notes;
+    let Measured { n_rows, elapsed, .. } = measured;
     let mut lines = header(placed, notes, verbose);
     lines.push(format!("Planning: {:.3} s", passes.total().as_secs_f64()));
     lines.push(format!("Execution: {:.3} s, {n_rows} rows", elapsed.as_secs_f64()));
     let wait = Duration::from_secs(options.metrics_timeout_seconds as u64);
-    let measured = rewrite_distributed_plan_with_metrics(
+    let rewritten = rewrite_distributed_plan_with_metrics(
         Arc::clone(&placed.plan),
         DistributedMetricsFormat::PerTask,
     );
-    match tokio::time::timeout(wait, measured).await {
+    match tokio::time::timeout(wait, rewritten).await {
         Ok(Ok(plan)) => {
+            lines.extend(store_line(&plan, measured));
             for stage in stage_reports(&plan) {
                 lines.extend(stage_lines(&stage));
             }
@@ -278,6 +303,38 @@ fn task_of(metric: &Metric) -> usize {
         .find(|label| label.name() == DISTRIBUTED_DATAFUSION_TASK_ID_LABEL)
         .and_then(|label| label.value().parse().ok())
         .unwrap_or_default()
+}
+
+/// Requests to object stores: `Object store: 3 requests, 1 of planning (1 head); footers: 1 of 1 in memory`.
+fn store_line(plan: &Arc<dyn ExecutionPlan>, measured: &Measured) -> Option<String> {
+    let scans = measured.scans;
+    let planning: u64 = measured.requests.iter().map(|(_, n)| n).sum();
+    let requests = planning + total(plan, scans.requests);
+    let (cached, read) = (total(plan, scans.footers_cached), total(plan, scans.footers_read));
+    let kinds: Vec<_> = measured.requests.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+    let of_planning = match kinds.is_empty() {
+        true => String::new(),
+        false => format!(", {planning} of planning ({})", kinds.join(", ")),
+    };
+    let footers = match cached + read {
+        0 => String::new(),
+        footers => format!("; footers: {cached} of {footers} in memory"),
+    };
+    (requests + cached > 0)
+        .then(|| format!("Object store: {requests} requests{of_planning}{footers}"))
+}
+
+/// Adds up a metric over all operators and stages of an executed plan.
+fn total(plan: &Arc<dyn ExecutionPlan>, name: &str) -> u64 {
+    let mut sum = 0;
+    // The closure never fails, so neither does the walk.
+    let _ = plan.apply(|node| {
+        let metrics = node.metrics().unwrap_or_default();
+        let named = metrics.iter().filter(|metric| metric.value().name() == name);
+        sum += named.map(|metric| metric.value().as_usize() as u64).sum::<u64>();
+        Ok(TreeNodeRecursion::Continue)
+    });
+    sum
 }
 
 fn stage_lines(report: &StageReport) -> Vec<String> {

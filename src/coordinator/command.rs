@@ -90,6 +90,7 @@ impl Session {
             Sql::ShowCatalogs { show_options, .. } => self.show_catalogs(show_options).await,
             Sql::CreateServer(server) => self.create_catalog(server).await,
             Sql::Call(call) => self.call(call),
+            Sql::Analyze(analyze) => self.analyze(analyze, sql).await,
             Sql::StartTransaction { .. } => done("BEGIN"),
             Sql::Commit { .. } => done("COMMIT"),
             Sql::Rollback { savepoint: None, .. } => done("ROLLBACK"),

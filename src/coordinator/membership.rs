@@ -4,12 +4,14 @@
 //! [`Members::live`] for each query. The listener runs on a thread of its own, so that heavy queries cannot delay it.
 
 use super::Coordinator;
-use crate::cluster::{Goodbye, Heartbeat, Welcome};
+use crate::cluster::{CredentialRequest, Goodbye, Heartbeat, Welcome};
 use crate::error::{Error, Result};
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use dashmap::DashMap;
+use saltlake_catalog::Credentials;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -128,6 +130,11 @@ impl Members {
         list
     }
 
+    /// Returns where a worker takes tasks; `None` for one that has not announced itself.
+    pub fn url_of(&self, worker: Uuid) -> Option<Url> {
+        self.workers.get(&worker).map(|member| member.heartbeat.url.clone())
+    }
+
     fn is_live(&self, member: &Member) -> bool {
         !member.suspect && member.seen.elapsed() < self.timeout
     }
@@ -147,7 +154,6 @@ pub async fn serve(
     coordinator: Arc<Coordinator>,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let members = Arc::clone(coordinator.members());
     let io = |action: &str| {
         let action = action.to_string();
         move |source| Error::Io { action, source }
@@ -161,7 +167,7 @@ pub async fn serve(
     let run = move || {
         let served = runtime.block_on(async {
             let listener = TcpListener::from_std(listener)?;
-            axum::serve(listener, routes(members))
+            axum::serve(listener, routes(coordinator))
                 .with_graceful_shutdown(stop.cancelled_owned())
                 .await
         });
@@ -177,23 +183,46 @@ pub async fn serve(
     Ok(())
 }
 
-fn routes(members: Arc<Members>) -> Router {
+fn routes(coordinator: Arc<Coordinator>) -> Router {
     Router::new()
         .route("/health", get(|| async { "ok\n" }))
         .route("/v1/workers", post(heard))
         .route("/v1/workers/leave", post(left))
-        .with_state(members)
+        .route("/v1/credentials", post(credentials))
+        .with_state(coordinator)
 }
 
 async fn heard(
-    State(members): State<Arc<Members>>,
+    State(coordinator): State<Arc<Coordinator>>,
     Json(heartbeat): Json<Heartbeat>,
 ) -> Json<Welcome> {
-    Json(members.hear(heartbeat))
+    Json(coordinator.members().hear(heartbeat))
 }
 
-async fn left(State(members): State<Arc<Members>>, Json(goodbye): Json<Goodbye>) {
-    members.leave(goodbye.id);
+async fn left(State(coordinator): State<Arc<Coordinator>>, Json(goodbye): Json<Goodbye>) {
+    coordinator.members().leave(goodbye.id);
+}
+
+/// Answers a worker whose credentials for a store are about to end. Only one that has announced itself is answered: it
+/// was sent such credentials with its tasks.
+async fn credentials(
+    State(coordinator): State<Arc<Coordinator>>,
+    Json(request): Json<CredentialRequest>,
+) -> Result<Json<Option<Credentials>>, StatusCode> {
+    let Some(worker) = coordinator.members().url_of(request.worker) else {
+        return Err(StatusCode::FORBIDDEN);
+    };
+    match coordinator.lake().credentials(&request.store).await {
+        Ok(credentials) => {
+            let is_known = credentials.is_some();
+            info!(%worker, store = request.store, is_known, "worker asked for credentials");
+            Ok(Json(credentials))
+        }
+        Err(error) => {
+            warn!(%worker, store = request.store, %error, "credentials were not renewed");
+            Err(StatusCode::BAD_GATEWAY)
+        }
+    }
 }
 
 #[cfg(test)]

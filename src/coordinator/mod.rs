@@ -4,13 +4,14 @@
 //! one client.
 //!
 //! ```text
-//! session ─┬─> command     SET, SHOW, DDL, transactions ──> catalogs
+//! session ─┬─> command     SET, SHOW, DDL, transactions ──> catalogs, analyze
 //!          ├─> run         plan, place, execute, retry, cancel ──> planning, threads, query, membership, key_profiles
 //!          ├─> copy        COPY … TO: staged, then shown
 //!          ├─> temporary   tables and views of this session alone
 //!          └─> names       the catalog a session sees ──> metadata_columns, system_tables, information_schema
 //! ```
 
+mod analyze;
 mod catalogs;
 mod command;
 mod copy;

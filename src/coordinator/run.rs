@@ -6,7 +6,7 @@
 use super::key_profiles::SampledProfiles;
 use super::query::{NewQuery, Query};
 use super::running::Deadline;
-use super::session::{Outcome, Rows, Session};
+use super::session::{Outcome, Prepared, Rows, Session};
 use super::threads::Batches;
 use super::{Coordinator, EXCHANGE_BUFFER_BYTES, Role, metadata_columns, temporary};
 use crate::error::{Error, Result};
@@ -23,8 +23,9 @@ use datafusion::sql::parser::{ExplainStatement, Statement as Ast};
 use datafusion_distributed::{DistributedExt, WorkerResolver};
 use futures::future::BoxFuture;
 use futures::{FutureExt, stream};
-use saltlake_catalog::{ScanLog, TableScan, one_snapshot};
-use saltlake_sql::explain::{self, Notes, Pruning};
+use saltlake_catalog::store::{Requests, counting};
+use saltlake_catalog::{FOOTERS_CACHED, FOOTERS_READ, REQUESTS, ScanLog, TableScan, one_snapshot};
+use saltlake_sql::explain::{self, Measured, Notes, Pruning, ScanMetrics};
 use saltlake_sql::obstacle::obstacle;
 use saltlake_sql::optimizer::salt_join::salt_joins;
 use saltlake_sql::optimizer::{self, Cluster, Optimized, Part, PassLog, Target};
@@ -37,6 +38,10 @@ use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, info, warn};
 use url::{Host, Url};
+
+/// What scans say of their reads.
+const SCANS: ScanMetrics =
+    ScanMetrics { requests: REQUESTS, footers_cached: FOOTERS_CACHED, footers_read: FOOTERS_READ };
 
 /// A plan ready to execute, with what EXPLAIN says of it.
 pub(super) struct Planned {
@@ -302,6 +307,8 @@ struct Run {
     deadline: Arc<Deadline>,
     /// What planning had to say to the client.
     notice: Arc<OnceLock<String>>,
+    /// What planning asked of object stores.
+    requests: Arc<Requests>,
     /// Times it may be planned again after a lost worker.
     n_retries: usize,
     _turn: OwnedSemaphorePermit,
@@ -334,6 +341,7 @@ impl Run {
         let (coordinator, state, plan) =
             (Arc::clone(&self.coordinator), self.state.clone(), self.plan.clone());
         let planning = async move { one_snapshot(coordinator.plan(state, plan)).await };
+        let planning = counting(Arc::clone(&self.requests), planning);
         let planning = self.coordinator.planning.run(planning);
         let planned = self.guard(planning).await?;
         self.coordinator.join_log.record(self.query.id(), &planned.joins);
@@ -421,6 +429,7 @@ impl Session {
             plan,
             deadline,
             notice: Arc::default(),
+            requests: Arc::default(),
             n_retries: self.coordinator.retry_limit,
             _turn: turn,
         })
@@ -480,11 +489,12 @@ impl Session {
         &self,
         explain: &ExplainStatement,
         plan: LogicalPlan,
-        sql: &str,
+        prepared: &Prepared,
     ) -> Result<Outcome> {
         let (analyze, verbose) = (explain.options.analyze, explain.options.verbose);
         let (plan, state, staging) = self.stage_explained(plan, analyze)?;
-        let mut run = self.admit(state, plan, sql).await?;
+        let mut run = self.admit(state, plan, &prepared.statement.sql).await?;
+        run.requests = Arc::clone(&prepared.requests);
         if staging.is_some() {
             // A second try would write beside what the first one wrote.
             run.n_retries = 0;
@@ -503,7 +513,9 @@ impl Session {
             let elapsed = start.elapsed();
             let (placed, options) = (&planned.placed, &planned.options);
             let notes = planned.notes();
-            let lines = explain::explain_analyze(placed, notes, options, n_rows, elapsed, verbose);
+            let measured =
+                Measured { n_rows, elapsed, requests: run.requests.take(), scans: SCANS };
+            let lines = explain::explain_analyze(placed, notes, options, &measured, verbose);
             let lines = lines.await;
             if let Some(staging) = staging {
                 staging.publish().await?;

@@ -24,6 +24,7 @@ use datafusion::sql::parser::Statement as Ast;
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use saltlake_catalog::Database;
+use saltlake_catalog::store::{Requests, counting, inherit};
 use saltlake_sql::names::{self, OutputNames};
 use saltlake_sql::parse::Statement;
 use saltlake_sql::settings::SaltlakeOptions;
@@ -90,6 +91,8 @@ pub struct Prepared {
     pub parameters: Vec<Option<DataType>>,
     /// The logical plan, when the statement has one before it runs.
     pub plan: Option<LogicalPlan>,
+    /// What planning it asked of object stores.
+    pub(super) requests: Arc<Requests>,
 }
 
 /// Rows of a running query. Dropping the stream cancels the query.
@@ -179,10 +182,7 @@ impl Session {
             .with_catalog_list(Arc::new(catalogs))
             .build();
         for function in &options.extra_functions {
-            datafusion::execution::FunctionRegistry::register_udf(
-                &mut state,
-                Arc::clone(function),
-            )?;
+            state.register_udf(Arc::clone(function))?;
         }
         let mut settings = Settings::default();
         let engine = state.config_mut().options_mut();
@@ -288,9 +288,11 @@ impl Session {
             schema: self.command_schema(&statement.ast),
             parameters: vec![],
             plan: None,
+            requests: Arc::default(),
         };
         let Some(planned) = Self::planned_part(&statement.ast) else { return Ok(prepared) };
-        let plan = match self.plan_named(planned).await {
+        let named = counting(Arc::clone(&prepared.requests), self.plan_named(planned));
+        let plan = match named.await {
             Ok(plan) => plan,
             Err(error) => {
                 let error = self.with_similar(error, planned).await;
@@ -330,7 +332,7 @@ impl Session {
             false => plan.clone().with_param_values(parameters)?,
         };
         match &prepared.statement.ast {
-            Ast::Explain(explain) => self.run_explain(explain, plan, &prepared.statement.sql).await,
+            Ast::Explain(explain) => self.run_explain(explain, plan, prepared).await,
             Ast::CopyTo(_) => self.run_copy(plan, &prepared.statement.sql).await,
             Ast::Statement(_) if matches!(plan, LogicalPlan::Dml(_)) => {
                 self.run_insert(plan, &prepared.statement.sql).await
@@ -393,7 +395,7 @@ impl Session {
 
     async fn plan_ast(&self, ast: Ast) -> Result<LogicalPlan> {
         let state = self.state();
-        self.coordinator.planning.run(run::statement_to_plan(state, ast)).await
+        self.coordinator.planning.run(inherit(run::statement_to_plan(state, ast))).await
     }
 
     /// Returns the session's state as it is now.

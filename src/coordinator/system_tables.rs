@@ -2,7 +2,7 @@
 //!
 //! `system.queries`: running and recent queries. `system.workers`: members of the cluster. `system.join_decisions`: what
 //! was decided for the joins of recent queries, and why. `system.caches`: what the coordinator keeps in memory of
-//! metadata. Each use is a snapshot taken at planning; scans of these tables always run on the coordinator.
+//! metadata. `system.statistics`: what ANALYZE found out. Each use is a snapshot taken at planning; scans of these tables always run on the coordinator.
 
 use super::join_log::JoinLog;
 use super::membership::Members;
@@ -14,14 +14,14 @@ use arrow::array::{
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::common::Result;
 use futures::future::BoxFuture;
-use saltlake_catalog::{CacheUsage, Lake};
+use saltlake_catalog::{Analysis, CacheUsage, Lake};
 use saltlake_sql::skew::decide::JoinDecision;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
-const TABLES: [&str; 4] = ["join_decisions", "queries", "workers", "caches"];
+const TABLES: [&str; 5] = ["join_decisions", "queries", "workers", "caches", "statistics"];
 
 /// The schema's provider.
 pub(super) struct SystemSchema {
@@ -46,6 +46,7 @@ impl SystemSchema {
                 "queries" => queries(&self.queries.list())?,
                 "workers" => workers(&self.members)?,
                 "caches" => caches(&self.lake.cache_usage())?,
+                "statistics" => statistics(&self.lake.analyses().await?)?,
                 _ => return Ok(None),
             };
             Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?) as _))
@@ -128,6 +129,36 @@ fn join_decisions(list: &[(Uuid, JoinDecision)]) -> Result<RecordBatch> {
     ];
     Ok(RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, array)| (name, array, name.starts_with("predicted"))),
+    )?)
+}
+
+fn statistics(list: &[(String, Arc<Analysis>)]) -> Result<RecordBatch> {
+    let columns = || {
+        list.iter().flat_map(|(location, analysis)| {
+            analysis.columns.iter().map(move |(name, column)| (location, analysis, name, column))
+        })
+    };
+    let distinct = columns().map(|(.., column)| column.n_distinct);
+    let distinct: Int64Array = distinct.map(|n| n.and_then(|n| i64::try_from(n).ok())).collect();
+    let least: StringArray = columns().map(|(.., column)| column.min.clone()).collect();
+    let greatest: StringArray = columns().map(|(.., column)| column.max.clone()).collect();
+    let at = columns().map(|(.., column)| column.analyzed_at_ms.saturating_mul(1000));
+    let at = TimestampMicrosecondArray::from_iter_values(at).with_timezone("UTC");
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("table_name", text(columns().map(|(_, analysis, ..)| analysis.table.as_str()))),
+        ("column_name", text(columns().map(|(_, _, name, _)| name.as_str()))),
+        ("rows", bigint(columns().map(|(.., column)| column.n_rows))),
+        ("nulls", bigint(columns().map(|(.., column)| column.n_nulls))),
+        ("distinct_values", Arc::new(distinct)),
+        ("min", Arc::new(least)),
+        ("max", Arc::new(greatest)),
+        ("version", text(columns().map(|(.., column)| column.version.as_str()))),
+        ("analyzed", Arc::new(at)),
+        ("location", text(columns().map(|(location, ..)| location.as_str()))),
+    ];
+    let may_be_null = ["distinct_values", "min", "max"];
+    Ok(RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, may_be_null.contains(&name))),
     )?)
 }
 

@@ -1,8 +1,9 @@
 //! The role that runs tasks for a coordinator. It keeps nothing between tasks but caches.
 //!
-//! [`run`] serves datafusion-distributed's worker service, announces itself ([`register`]) and counts its open task
-//! streams ([`in_flight`]), so that a drain can wait for them. [`sweep`] frees what ended tasks hold.
+//! [`run`] serves datafusion-distributed's worker service, announces itself ([`register`]), asks the coordinator for
+//! [`credentials`] that end, and counts its open task streams ([`in_flight`]), so that a drain can wait for them. [`sweep`] frees what ended tasks hold.
 
+mod credentials;
 mod in_flight;
 mod register;
 mod sweep;
@@ -15,10 +16,13 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion_distributed::{DistributedExt, Worker, WorkerQueryContext};
+use datafusion_distributed::{
+    DistributedExt, Worker, WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse,
+    WorkerQueryContext,
+};
 use in_flight::{InFlight, InFlightLayer};
 use register::{Announcement, Registration};
-use saltlake_catalog::ScanCodec;
+use saltlake_catalog::{ScanCodec, with_counted_reads};
 use saltlake_sql::codec::Codec;
 use saltlake_sql::settings::SaltlakeOptions;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -30,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tracing::{info, warn};
 use url::Url;
+use uuid::Uuid;
 
 /// How long a draining worker keeps serving after its last stream closed: consumers of a running query connect late.
 const QUIET_TIME: Duration = Duration::from_millis(500);
@@ -63,7 +68,10 @@ pub async fn run(
     let memory_limit_bytes = settings.memory_limit_bytes();
     let runtime = engine::runtime(&config.storage, memory_limit_bytes, &settings.spill_dir)?;
     let in_flight = InFlight::default();
+    let id = Uuid::now_v7();
+    let source = credentials::Coordinator::new(&coordinator, id);
     let registration = Registration::start(Announcement {
+        id,
         coordinator,
         url: url.clone(),
         interval: *settings.heartbeat_interval,
@@ -75,7 +83,7 @@ pub async fn run(
     let stop = CancellationToken::new();
     let connect_timeout = *config.coordinator.worker_connect_timeout;
     // One for all tasks: it keeps what was read from delete files.
-    let scans = ScanCodec::for_worker(&engine::store_options(&config.storage));
+    let scans = ScanCodec::for_worker(&engine::store_options(&config.storage), Arc::new(source));
     let service = service(runtime, Channels::new(connect_timeout), scans);
     let _sweep = SpawnedTask::spawn(sweep::sweep(service.clone()));
     let mut server = SpawnedTask::spawn(serve(listener, service, in_flight.clone(), stop.clone()));
@@ -102,9 +110,11 @@ pub async fn run(
 
 /// Builds the service that runs tasks.
 fn service(runtime: Arc<RuntimeEnv>, channels: Channels, scans: ScanCodec) -> Worker {
+    let of_tasks = Arc::clone(&runtime);
     let build = move |context: WorkerQueryContext| {
         let (channels, scans) = (channels.clone(), scans.clone());
-        async move { session_state(context, channels, scans) }
+        let runtime = Arc::clone(&of_tasks);
+        async move { session_state(context, channels, scans, runtime) }
     };
     Worker::from_session_builder(build)
         .with_runtime_env(runtime)
@@ -117,6 +127,7 @@ fn session_state(
     mut context: WorkerQueryContext,
     channels: Channels,
     scans: ScanCodec,
+    runtime: Arc<RuntimeEnv>,
 ) -> Result<SessionState, DataFusionError> {
     let mut config = context.builder.config().take().unwrap_or_default();
     config.set_distributed_option_extension_from_headers::<SaltlakeOptions>(&context.headers)?;
@@ -124,6 +135,10 @@ fn session_state(
     config.set_distributed_channel_resolver(channels);
     config.set_distributed_user_codec(Codec);
     config.set_distributed_user_codec(scans);
+    // Readers of files do not travel with a plan.
+    config.set_distributed_worker_plan_rewrite_handler(move |event: WorkerPlanRewriteEvent<'_>| {
+        with_counted_reads(event.plan, &runtime).map(WorkerPlanRewriteEventResponse::new)
+    });
     let mut state = context.builder.with_config(config).build();
     engine::register_functions(&mut state)?;
     Ok(state)

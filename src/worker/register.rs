@@ -20,6 +20,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// What to announce, and where.
 pub(super) struct Announcement {
+    /// This start of the worker.
+    pub id: Uuid,
     /// The coordinator's cluster address.
     pub coordinator: Url,
     /// Where this worker takes tasks.
@@ -62,12 +64,8 @@ impl Registration {
         let (leave, leave_asked) = watch::channel(false);
         let (left_sender, left) = watch::channel(false);
         let draining = Arc::new(AtomicBool::new(false));
-        let announcer = Announcer {
-            id: Uuid::now_v7(),
-            announcement,
-            draining: Arc::clone(&draining),
-            standing: standing_sender,
-        };
+        let announcer =
+            Announcer { announcement, draining: Arc::clone(&draining), standing: standing_sender };
         let failed = |source| Error::Io {
             action: "cannot start the worker's announcement".to_string(),
             source,
@@ -115,7 +113,6 @@ impl Registration {
 }
 
 struct Announcer {
-    id: Uuid,
     announcement: Announcement,
     draining: Arc<AtomicBool>,
     standing: watch::Sender<Standing>,
@@ -170,7 +167,7 @@ impl Announcer {
     async fn say_goodbye(&self, client: &reqwest::Client) {
         let url = self.endpoint("/v1/workers/leave");
         // A coordinator that cannot be told notices the silence.
-        let _ = client.post(url).json(&Goodbye { id: self.id }).send().await;
+        let _ = client.post(url).json(&Goodbye { id: self.announcement.id }).send().await;
     }
 
     fn endpoint(&self, path: &str) -> Url {
@@ -182,7 +179,7 @@ impl Announcer {
     fn heartbeat(&self) -> Heartbeat {
         let announcement = &self.announcement;
         Heartbeat {
-            id: self.id,
+            id: announcement.id,
             url: announcement.url.clone(),
             version: env!("CARGO_PKG_VERSION").to_string(),
             pid: std::process::id(),

@@ -12,7 +12,7 @@ use serde_json::json;
 use server::{FakeService, Say, config, ok, refuse};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// Rows of `db.orders` with the departments of the lake, as both topologies must give them.
@@ -74,7 +74,7 @@ fn create_sql(uri: &str) -> String {
     format!("CREATE CATALOG ice WITH (type = 'iceberg-sql', uri = '{uri}')")
 }
 
-fn create_rest(uri: &str, more: &str) -> String {
+pub fn create_rest(uri: &str, more: &str) -> String {
     format!("CREATE CATALOG ice WITH (type = 'iceberg-rest', uri = '{uri}'{more})")
 }
 
@@ -227,10 +227,15 @@ fn workers_read_a_catalog_of_the_configuration() {
 
 /// SeaweedFS with tables that pyiceberg made through its catalog.
 fn seaweed_catalog() -> Option<(Python, SeaweedFs)> {
+    seaweed_catalog_with("create")
+}
+
+/// SeaweedFS with the tables of one action of `write.py`.
+pub fn seaweed_catalog_with(action: &str) -> Option<(Python, SeaweedFs)> {
     let python = Python::find()?;
     let store = SeaweedFs::start_catalog(&python);
     let uri = store.iceberg_endpoint();
-    write(&python, &["rest", &uri, "s3://warehouse", "create"], &store.env());
+    write(&python, &["rest", &uri, "s3://warehouse", action], &store.env());
     Some((python, store))
 }
 
@@ -275,7 +280,21 @@ fn a_rest_catalog_is_read_with_client_credentials() {
 
 /// A service that hands out keys for the tables of a store.
 fn vending(store: &SeaweedFs, location: String, secret: &'static str) -> FakeService {
+    vending_for(store, location, secret, Duration::from_secs(3600))
+}
+
+/// The same, with keys that last for a time.
+fn vending_for(
+    store: &SeaweedFs,
+    location: String,
+    secret: &'static str,
+    lasts: Duration,
+) -> FakeService {
     let endpoint = store.endpoint();
+    let ends_at_ms = move || {
+        let ends_at = SystemTime::now() + lasts;
+        ends_at.duration_since(UNIX_EPOCH).unwrap().as_millis().to_string()
+    };
     FakeService::start(move |path| match path {
         path if path.starts_with("/v1/config") => config(),
         path if path.contains("/tables/orders") => ok(&json!({
@@ -283,7 +302,11 @@ fn vending(store: &SeaweedFs, location: String, secret: &'static str) -> FakeSer
             "config": {"s3.endpoint": endpoint, "client.region": "us-east-1"},
             "storage-credentials": [{
                 "prefix": "s3://warehouse/db",
-                "config": {"s3.access-key-id": S3_ACCESS_KEY, "s3.secret-access-key": secret},
+                "config": {
+                    "s3.access-key-id": S3_ACCESS_KEY,
+                    "s3.secret-access-key": secret,
+                    "s3.session-token-expires-at-ms": ends_at_ms(),
+                },
             }],
         })),
         path if path.ends_with("/namespaces") => ok(&json!({"namespaces": [["db"]]})),
@@ -319,6 +342,56 @@ fn credentials_of_a_service_reach_the_workers_and_nothing_else() {
     connection.run(&create_rest(&wrong.url, ""));
     let error = connection.error("SELECT count(*) FROM ice.db.orders");
     assert!(["58030", "42501"].contains(&error.code.as_str()), "{error}");
+}
+
+#[test]
+fn workers_ask_for_credentials_that_are_about_to_end() {
+    let Some((python, store)) = seaweed_catalog() else { return };
+    let uri = store.iceberg_endpoint();
+    let location = write(&python, &["rest", &uri, "s3://warehouse", "describe"], &store.env());
+    // Less than the time before their end in which keys are renewed: each use asks for new ones.
+    let service = vending_for(&store, location, S3_SECRET_KEY, Duration::from_secs(30));
+    let lake = Lake::standard();
+    let options = ServerOptions::default().env("SALTLAKE_STORAGE__S3__ALLOW_HTTP", "true");
+    let cluster = Cluster::start_with(&lake, 3, &options);
+    let mut connection = cluster.connect_distributed();
+    connection.run(&create_rest(&service.url, ""));
+    assert_eq!(connection.rows(JOIN).len(), 4);
+    let log = cluster.process.log();
+    assert!(log.contains("worker asked for credentials") && log.contains("is_known=true"), "{log}");
+    assert!(!log.contains(S3_SECRET_KEY), "{log}");
+}
+
+#[test]
+fn a_rest_catalog_is_asked_over_tls() {
+    let secret = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let say = |path: &str| match path {
+        path if path.starts_with("/v1/config") => config(),
+        path if path.ends_with("/namespaces") => ok(&json!({"namespaces": [["db"]]})),
+        path if path.ends_with("/tables") => {
+            ok(&json!({"identifiers": [{"namespace": ["db"], "name": "over_tls"}]}))
+        }
+        _ => refuse(404, "NoSuchTableException"),
+    };
+    let service = FakeService::start_tls(say, &secret);
+    let lake = Lake::standard();
+    let trusted = lake.path().join("trusted.pem");
+    std::fs::write(&trusted, secret.cert.pem()).unwrap();
+    let check = |options: &ServerOptions, is_trusted: bool| {
+        let server = Server::standalone_with(&lake, options);
+        let mut connection = server.connect();
+        let create = create_rest(&service.url, ", token = 'hush-hush'");
+        if !is_trusted {
+            check_error(&mut connection, &create, "58030", "localhost");
+            return;
+        }
+        connection.run(&create);
+        check_error(&mut connection, "SELECT * FROM ice.db.over_tl", "42P01", "over_tls");
+        assert!(!server.process.log().contains("hush-hush"), "{}", server.process.log());
+    };
+    check(&ServerOptions::default(), false);
+    let file = trusted.display().to_string();
+    check(&ServerOptions::default().env("SSL_CERT_FILE", &file), true);
 }
 
 #[test]

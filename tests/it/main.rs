@@ -27,6 +27,7 @@ mod metadata_columns;
 mod pg;
 mod process;
 mod readme;
+mod round_trips;
 mod s3;
 mod security;
 mod shell;

@@ -2,7 +2,7 @@
 //! over three workers, and in no list of columns.
 
 use crate::golden::{golden_lake, rows};
-use crate::harness::{Cluster, Pg, Server};
+use crate::harness::{Cluster, Pg, Server, copy_folder, source_root};
 
 /// Queries over Iceberg tables, and their only row.
 const ICEBERG: [(&str, &str); 17] = [
@@ -139,4 +139,40 @@ fn delta_rows_know_where_they_are_on_both_topologies() {
     let lake = golden_lake("delta");
     check_delta(&mut Server::standalone(&lake).connect());
     check_delta(&mut Cluster::start(&lake, 3).connect_distributed());
+}
+
+#[test]
+fn filters_on_files_and_specs_leave_out_other_files() {
+    let lake = golden_lake("iceberg");
+    let fares = source_root().join("tests/delta/tables/py_evolved");
+    copy_folder(&fares, &lake.path().join("fares/py_evolved"));
+    let server = Server::standalone(&lake);
+    let mut connection = server.connect();
+    for table in ["db.spark_v1", "db.py_events", "db.spark_upgraded", "fares.py_evolved"] {
+        let all =
+            connection.rows(&format!("SELECT _file, count(*) FROM {table} GROUP BY 1 ORDER BY 1"));
+        assert!(all.len() > 1, "{table}");
+        let (file, n_rows) = (&all[0][0], &all[0][1]);
+        let filter = format!("_file = '{file}'");
+        let sql = format!("SELECT count(*) FROM {table} WHERE {filter}");
+        assert_eq!(connection.scalar(&sql), *n_rows, "{table}");
+        let plan = rows(&mut connection, &format!("EXPLAIN {sql}")).join("\n");
+        assert!(plan.contains(&format!("Scan: 1 file ({} pruned)", all.len() - 1)), "{plan}");
+        let files = format!("'{file}', '{}'", all[1][0]);
+        let plan = format!("EXPLAIN SELECT _pos FROM {table} WHERE _file IN ({files})");
+        let plan = rows(&mut connection, &plan).join("\n");
+        assert!(plan.contains("Scan: 2 files"), "{plan}");
+    }
+    let count = |connection: &mut Pg, filter: &str| {
+        connection.scalar(&format!("SELECT count(*) FROM db.py_events WHERE {filter}"))
+    };
+    let of_spec =
+        connection.rows("SELECT _spec_id, count(*) FROM db.py_events GROUP BY 1 ORDER BY 1");
+    for row in &of_spec {
+        assert_eq!(count(&mut connection, &format!("_spec_id = {}", row[0])), row[1]);
+    }
+    assert_eq!(count(&mut connection, "_spec_id IS NULL"), "0");
+    let plan =
+        rows(&mut connection, "EXPLAIN SELECT id FROM db.py_events WHERE _spec_id = 0").join("\n");
+    assert!(plan.contains("pruned"), "{plan}");
 }

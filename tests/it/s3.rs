@@ -13,7 +13,7 @@ fn store_with_lake() -> Option<(SeaweedFs, ServerOptions)> {
 }
 
 /// Starts the store and puts a lake into it.
-fn store_with(lake: &Lake) -> Option<(SeaweedFs, ServerOptions)> {
+pub fn store_with(lake: &Lake) -> Option<(SeaweedFs, ServerOptions)> {
     let python = Python::find()?;
     let store = SeaweedFs::start()?;
     let upload = "pyarrow.fs.copy_files(sys.argv[1], sys.argv[2], destination_filesystem=s3)";

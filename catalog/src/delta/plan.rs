@@ -5,7 +5,7 @@ use super::engine::run;
 use super::failure::raise;
 use super::files::{FileList, Statistic};
 use super::place::Resolver;
-use super::prune;
+use super::prune::{self, Located};
 use super::version::{Place, Version};
 use crate::error::{Error, Result};
 use crate::iceberg::{DeleteKind, FILE, FileInfo, ScanDelete};
@@ -16,7 +16,6 @@ use chrono::DateTime;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
@@ -68,6 +67,7 @@ pub(super) fn plan(
     filters: &[Expr],
     schema: &SchemaRef,
     props: &ExecutionProps,
+    located: Option<&Located<'_>>,
 ) -> Result<Plan> {
     let n_rows = files.n_rows();
     let planned = |row: usize| {
@@ -81,7 +81,7 @@ pub(super) fn plan(
         }
         Ok(PlannedFile { row, n_rows, vector, delete: None })
     };
-    let kept = prune::files(version, files, filters, schema, props)?;
+    let kept = prune::files(version, files, filters, schema, props, located)?;
     let kept = kept.into_iter().map(planned).collect::<Result<_>>()?;
     Ok(Plan { files: kept, deletes: vec![], n_files: files.len() })
 }
@@ -133,8 +133,8 @@ impl Plan {
     }
 
     /// Returns the files for DataFusion's scan, with what it does not know of them. Partition values go by the names that
-    /// columns have in the version, ids by those of the statement. Where the statement asks for the files' locations, they
-    /// are told with `store_url` before them.
+    /// columns have in the version, ids by those of the statement. `located` is there when the statement asks for the
+    /// files' locations.
     ///
     /// # Errors
     /// When a file lies where statements may not read.
@@ -144,7 +144,7 @@ impl Plan {
         files: &FileList,
         columns: &Columns,
         resolver: &Resolver,
-        store_url: Option<&ObjectStoreUrl>,
+        located: Option<&Located<'_>>,
     ) -> Result<Vec<PartitionedFile>> {
         let partitions: Vec<(i32, &ArrayRef)> = version
             .columns
@@ -171,8 +171,8 @@ impl Plan {
             };
             let mut constants: HashMap<_, _> =
                 partitions.iter().map(constant).collect::<Result<_>>()?;
-            if let Some(store_url) = store_url {
-                let location = format!("{}{}", store_url.as_str(), meta.location);
+            if let Some(located) = located {
+                let location = located.location(&meta.location);
                 constants.insert(FILE, ScalarValue::Utf8(Some(location)));
             }
             let mut file = PartitionedFile::new_from_meta(meta);

@@ -5,17 +5,21 @@
 
 use super::columns::DataColumn;
 use super::files::{FileList, Statistic};
+use super::place::Resolver;
 use super::version::Version;
 use crate::error::Result;
+use crate::iceberg::NAMES;
 use crate::pruning;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt64Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray, UInt64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::Column;
 use datafusion::common::pruning::PruningStatistics;
+use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
+use object_store::path::Path;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -32,19 +36,35 @@ pub(super) fn files(
     filters: &[Expr],
     schema: &SchemaRef,
     props: &ExecutionProps,
+    located: Option<&Located<'_>>,
 ) -> Result<Vec<usize>> {
     let all = || (0..files.len()).collect();
     let Some(predicate) = pruning::predicate(filters, schema, props) else { return Ok(all()) };
     if files.len() == 0 {
         return Ok(all());
     }
-    let kept = predicate.prune(&Facts { version, files })?;
+    let kept = predicate.prune(&Facts { version, files, located })?;
     Ok(kept.into_iter().enumerate().filter_map(|(row, is_kept)| is_kept.then_some(row)).collect())
+}
+
+/// What tells the locations of files, for statements that name them.
+pub(super) struct Located<'a> {
+    pub(super) resolver: &'a Resolver,
+    pub(super) store_url: &'a ObjectStoreUrl,
+}
+
+impl Located<'_> {
+    /// Returns the location of a file as statements see it.
+    pub(super) fn location(&self, path: &Path) -> String {
+        format!("{}{path}", self.store_url.as_str())
+    }
 }
 
 struct Facts<'a> {
     version: &'a Version,
     files: &'a FileList,
+    /// There when the table has the column of locations.
+    located: Option<&'a Located<'a>>,
 }
 
 impl Facts<'_> {
@@ -52,7 +72,20 @@ impl Facts<'_> {
         self.version.columns.all.iter().find(|known| known.name == column.name)
     }
 
+    /// The locations of all files, when that is what a column holds.
+    fn locations(&self, column: &Column) -> Option<ArrayRef> {
+        let located = self.located.filter(|_| column.name == NAMES[0])?;
+        let location = |row| {
+            let path = located.resolver.resolve(self.files.path(row)).ok()?;
+            Some(located.location(&path))
+        };
+        Some(Arc::new((0..self.files.len()).map(location).collect::<StringArray>()))
+    }
+
     fn bounds(&self, column: &Column, which: Statistic) -> Option<ArrayRef> {
+        if let Some(locations) = self.locations(column) {
+            return Some(locations);
+        }
         let column = self.column(column)?;
         match column.partition {
             Some(idx) => Some(Arc::clone(self.files.partition(idx))),
@@ -126,7 +159,7 @@ impl PruningStatistics for Facts<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Float64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{Float64Array, TimestampMicrosecondArray};
 
     #[test]
     fn bounds_leave_room_for_what_writers_leave_out() {

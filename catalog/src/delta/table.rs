@@ -7,7 +7,9 @@
 use super::history::history;
 use super::place::Resolver;
 use super::plan::{Plan, plan};
+use super::prune::Located;
 use super::version::{Place, Version};
+use crate::analysis::AnalyzedTable;
 use crate::cache::Caches;
 use crate::error::Result;
 use crate::iceberg::{At, FILE, Reserved, TableSource};
@@ -97,6 +99,16 @@ impl DeltaTable {
         }
     }
 
+    /// Returns what ANALYZE keeps its findings by.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(crate) async fn analyzed(&self) -> Result<AnalyzedTable> {
+        let version = self.version().await?;
+        let location = self.place.url.as_str().to_owned();
+        Ok(AnalyzedTable { location, version: version.number().to_string() })
+    }
+
     fn log(&self, session: &dyn Session, version: &Version, plan: &Plan) {
         let n_vectors = plan.deletes.len();
         let note = format!("version {}, {n_vectors} deletion vectors", version.number());
@@ -125,7 +137,10 @@ impl DeltaTable {
             let props = session.execution_props();
             let columns = &self.loaded.columns;
             let resolver = Resolver::new(&self.place)?;
-            let mut plan = plan(&version, &files, filters, &self.arrow, props)?;
+            let has_file = self.reserved.as_ref().is_some_and(|reserved| reserved.has(FILE));
+            let located = Located { resolver: &resolver, store_url: &self.place.store_url };
+            let located = has_file.then_some(&located);
+            let mut plan = plan(&version, &files, filters, &self.arrow, props, located)?;
             let is_cut =
                 limit.filter(|_| filters.is_empty()).is_some_and(|limit| plan.cut_to(limit));
             plan.read_vectors(&self.place, &resolver).await?;
@@ -135,21 +150,23 @@ impl DeltaTable {
                 return Ok(Arc::new(EmptyExec::new(schema)) as Arc<dyn ExecutionPlan>);
             }
             let mut statistics = plan.statistics(&version, &files, columns);
+            if let Some(analysis) = self.caches.analyses.of(self.place.url.as_str()).await {
+                analysis.add_to(&mut statistics, &self.arrow, &version.number().to_string());
+            }
             let n_reserved = self.reserved.as_ref().map_or(0, |reserved| reserved.n_columns());
             let unknown = std::iter::repeat_n(ColumnStatistics::new_unknown(), n_reserved);
             statistics.column_statistics.extend(unknown);
             let statistics = if is_cut { statistics.to_inexact() } else { statistics };
-            let has_file = self.reserved.as_ref().is_some_and(|reserved| reserved.has(FILE));
-            let store_url = has_file.then_some(&self.place.store_url);
             let partitioned =
-                plan.partitioned_files(&version, &files, columns, &resolver, store_url)?;
+                plan.partitioned_files(&version, &files, columns, &resolver, located)?;
             let mut scan = columns.scan(plan.deletes, self.place.store_url.as_str().to_owned());
             if let Some(reserved) = &self.reserved {
                 scan.schema = reserved.added_to(&scan.schema);
                 scan.reserved = Some(Arc::clone(reserved));
             }
+            let (store, store_url) = (&self.place.store, self.place.store_url.clone());
             let source =
-                TableSource::for_session(session, &self.place.store, scan, &self.caches.deletes);
+                TableSource::for_session(session, store, store_url, scan, &self.caches.deletes);
             let n_groups = session.config().target_partitions().max(1);
             let config = FileScanConfigBuilder::new(self.place.store_url.clone(), Arc::new(source))
                 .with_file_groups(FileGroup::new(partitioned).split_files(n_groups))

@@ -13,7 +13,8 @@ use super::scan::{ColumnRule, FileInfo, ScanDelete, ScanSpec};
 use super::source::TableSource;
 use super::wire;
 use crate::delta;
-use crate::services::vended::{Keys, Reach, Shipment, VendedStores};
+use crate::readers::with_readers;
+use crate::services::vended::{CredentialSource, Keys, Reach, Shipment, VendedStores};
 use crate::store::StoreOptions;
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err, internal_err};
@@ -150,9 +151,10 @@ impl ScanCodec {
         Self { caches, vended }
     }
 
-    /// Returns the codec of a worker, which reaches object stores as these options say.
-    pub fn for_worker(stores: &StoreOptions) -> Self {
-        Self { caches: Arc::default(), vended: VendedStores::new(stores) }
+    /// Returns the codec of a worker, which reaches object stores as these options say, and asks `source` for credentials
+    /// that end before its tasks.
+    pub fn for_worker(stores: &StoreOptions, source: Arc<dyn CredentialSource>) -> Self {
+        Self { caches: Arc::default(), vended: VendedStores::for_worker(stores, source) }
     }
 }
 
@@ -183,7 +185,10 @@ impl PhysicalExtensionCodec for ScanCodec {
         let Some(config) = scan_of(&plan) else {
             return internal_err!("a scan of a table without its Parquet scan");
         };
-        let mut config = config.clone();
+        let counted = with_readers(config, &ctx.runtime_env(), true)?;
+        let Some(mut config) = counted else {
+            return internal_err!("a scan of a table without its Parquet scan");
+        };
         config.file_groups = with_infos(&config.file_groups, &message)?;
         let mut scan = ScanSpec { vended, ..decode_spec(&message)? };
         if let Some(json) = &message.reserved {

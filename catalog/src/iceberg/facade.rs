@@ -17,6 +17,8 @@ use std::sync::Arc;
 const FOREIGN_TYPES: [&str; 4] = ["variant", "geometry", "geography", "unknown"];
 /// Longest `fixed` values of which manifests are asked.
 const MAX_FIXED_BYTES: i32 = 4096;
+/// The type of blobs of a statistics file that count distinct values.
+const THETA_SKETCH: &str = "apache-datasketches-theta-v1";
 /// The property that maps names to field ids.
 const NAME_MAPPING: &str = "schema.name-mapping.default";
 
@@ -54,9 +56,21 @@ pub(super) fn parse_metadata(path: &str, document: &[u8]) -> Result<TableMetadat
         current_snapshot_id: metadata.current_snapshot_id(),
         refs: references(document),
         history: metadata.history().iter().map(|log| (log.timestamp_ms, log.snapshot_id)).collect(),
+        n_distinct: metadata.statistics_iter().map(n_distinct_of).collect(),
         name_mapping: metadata.properties().get(NAME_MAPPING).cloned(),
         document_bytes: document.len(),
     })
+}
+
+/// Returns the distinct values that a statistics file tells, by field. They are written into the metadata too, so that the
+/// file itself need not be read.
+fn n_distinct_of(file: &ice::StatisticsFile) -> (i64, BTreeMap<i32, u64>) {
+    let sketches = file.blob_metadata.iter().filter(|blob| blob.r#type == THETA_SKETCH);
+    let counted = sketches.filter_map(|blob| match blob.fields.as_slice() {
+        [field] => Some((*field, blob.properties.get("ndv")?.parse().ok()?)),
+        _ => None,
+    });
+    (file.snapshot_id, counted.collect())
 }
 
 /// Finds out what a document that cannot be read has that we have not.

@@ -5,6 +5,8 @@
 use super::schema::{Primitive, TableSchema};
 use crate::error::{Error, Result};
 use arrow::array::ArrayRef;
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -88,6 +90,8 @@ pub(crate) struct TableMetadata {
     pub(crate) history: Vec<(i64, i64)>,
     /// The property `schema.name-mapping.default`.
     pub(crate) name_mapping: Option<String>,
+    /// Distinct values that statistics files tell, by snapshot and field.
+    pub(crate) n_distinct: BTreeMap<i64, BTreeMap<i32, u64>>,
     /// Bytes of the document, a measure of what this value weighs.
     pub(crate) document_bytes: usize,
 }
@@ -115,6 +119,27 @@ impl TableMetadata {
     /// Returns the current snapshot; `None` for a table without rows.
     pub(crate) fn current_snapshot(&self) -> Option<&Arc<Snapshot>> {
         self.snapshots.get(&self.current_snapshot_id?)
+    }
+
+    /// Adds the numbers of distinct values that other engines counted, of this snapshot or the nearest one before it that
+    /// was counted. They are estimates, and the older the less true.
+    pub(crate) fn add_distinct(
+        &self,
+        statistics: &mut Statistics,
+        schema: &TableSchema,
+        snapshot: &Snapshot,
+    ) {
+        let parent = |id: &i64| self.snapshots.get(id).and_then(|snapshot| snapshot.parent_id);
+        // A snapshot that names itself as its parent must not keep us.
+        let ids = std::iter::successors(Some(snapshot.id), parent).take(self.snapshots.len());
+        let Some(counted) = ids.into_iter().find_map(|id| self.n_distinct.get(&id)) else { return };
+        let n_rows = statistics.num_rows.get_value().copied().unwrap_or(usize::MAX);
+        for (column, known) in schema.columns.iter().zip(&mut statistics.column_statistics) {
+            if let Some(n_distinct) = counted.get(&column.id) {
+                let n_distinct = usize::try_from(*n_distinct).unwrap_or(usize::MAX);
+                known.distinct_count = Precision::Inexact(n_distinct.min(n_rows));
+            }
+        }
     }
 
     /// Returns a partition spec.

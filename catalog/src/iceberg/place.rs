@@ -7,6 +7,7 @@
 use crate::error::{Error, Result};
 use crate::location::{Locations, store_path};
 use datafusion::datasource::object_store::ObjectStoreUrl;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use std::sync::Arc;
@@ -18,6 +19,10 @@ pub(crate) const METADATA_FOLDER: &str = "metadata";
 const VERSION_HINT: &str = "version-hint.text";
 /// Versions that are looked for after the one that the hint names.
 const MAX_NEWER: u64 = 1000;
+/// Endings of the documents that such catalogs write.
+const ENDINGS: [&str; 3] = ["metadata.json", "gz.metadata.json", "metadata.json.gz"];
+/// Names on a page of a listing.
+const PAGE: usize = 1000;
 /// Most bytes of a version hint.
 const MAX_HINT_BYTES: u64 = 64;
 
@@ -51,15 +56,103 @@ pub(super) async fn newest_metadata(
         return Ok(found);
     }
     let listing = store.list_with_delimiter(Some(&metadata)).await?;
-    let newest = listing
-        .objects
-        .into_iter()
-        .filter(|meta| meta.location.filename().is_some_and(is_metadata_file))
-        .max_by_key(|meta| {
-            let version = meta.location.filename().and_then(version_of);
-            (version, meta.last_modified, meta.location.clone())
-        });
+    let newest = Documents::of(listing.objects.iter()).newest();
     newest.ok_or_else(|| Error::LocationNotFound { location: folder.to_string() })
+}
+
+/// As [`newest_metadata`], on an object store, where listings are sorted by name and a request takes long.
+///
+/// One listing tells what a local disk is asked for piece by piece. When the newest document of an earlier look is known,
+/// names before it need not be listed: one page is enough then.
+///
+/// # Errors
+/// As [`newest_metadata`].
+pub(super) async fn newest_remote(
+    store: &Arc<dyn ObjectStore>,
+    folder: &Path,
+    known: Option<&Path>,
+) -> Result<ObjectMeta> {
+    let metadata = folder.clone().join(METADATA_FOLDER);
+    if let Some(known) = known
+        && let Some(found) = newest_after(store, &metadata, known).await?
+    {
+        return Ok(found);
+    }
+    let listing = store.list_with_delimiter(Some(&metadata)).await?;
+    let has_hint = |meta: &ObjectMeta| meta.location.filename() == Some(VERSION_HINT);
+    let documents = Documents::of(listing.objects.iter());
+    if listing.objects.iter().any(has_hint)
+        && let Some(version) = hinted_version(store, &metadata).await?
+        && let Some(found) = documents.numbered_from(version)
+    {
+        return Ok(found);
+    }
+    let newest = documents.newest();
+    newest.ok_or_else(|| Error::LocationNotFound { location: folder.to_string() })
+}
+
+/// Looks for the newest document among names from a known one on; `None` when that does not tell it.
+async fn newest_after(
+    store: &Arc<dyn ObjectStore>,
+    metadata: &Path,
+    known: &Path,
+) -> Result<Option<ObjectMeta>> {
+    let Some(name) = known.filename() else { return Ok(None) };
+    let Some(version) = version_of(name) else { return Ok(None) };
+    let is_plain = name.starts_with('v');
+    // "v" sorts behind all names but the hint's that writers give; of `00012-UUID`, `00012` sorts before all others.
+    let digits = name.bytes().take_while(u8::is_ascii_digit).count();
+    let from = if is_plain { "v" } else { &name[..digits] };
+    let listing = store.list_with_offset(Some(metadata), &metadata.clone().join(from));
+    let page: Vec<ObjectMeta> = listing.take(PAGE).try_collect().await?;
+    let beyond = format!("{:0digits$}", version.saturating_add(MAX_NEWER));
+    let last = page.last().and_then(|meta| meta.location.filename());
+    let is_enough = page.len() < PAGE
+        || (!is_plain && beyond.len() == digits && last.is_some_and(|last| last > beyond.as_str()));
+    let documents = Documents::of(page.iter().filter(|meta| {
+        meta.location.prefix_match(metadata).is_some_and(|parts| parts.count() == 1)
+    }));
+    if !is_enough || !documents.0.iter().any(|meta| meta.location == *known) {
+        return Ok(None);
+    }
+    let found = if is_plain { documents.numbered_from(version) } else { documents.newest() };
+    let version_of = |meta: &ObjectMeta| meta.location.filename().and_then(version_of);
+    // Among so many newer ones there may be more of them on the next page.
+    let is_near = |meta: &ObjectMeta| version_of(meta) < version.checked_add(MAX_NEWER);
+    Ok(found.filter(is_near))
+}
+
+/// Metadata documents of one folder.
+struct Documents<'a>(Vec<&'a ObjectMeta>);
+
+impl<'a> Documents<'a> {
+    fn of(files: impl Iterator<Item = &'a ObjectMeta>) -> Self {
+        let is_document =
+            |meta: &&ObjectMeta| meta.location.filename().is_some_and(is_metadata_file);
+        Self(files.filter(is_document).collect())
+    }
+
+    /// The one with the highest number, and among equal ones the one that was written last.
+    fn newest(&self) -> Option<ObjectMeta> {
+        let newest = self.0.iter().max_by_key(|meta| {
+            let version = meta.location.filename().and_then(version_of);
+            (version, meta.last_modified, &meta.location)
+        });
+        newest.map(|meta| (*meta).clone())
+    }
+
+    /// The last of those that catalogs without a server number, from one on without a gap.
+    fn numbered_from(&self, version: u64) -> Option<ObjectMeta> {
+        let find = |version: u64| {
+            let named = |ending: &str| {
+                let name = format!("v{version}.{ending}");
+                self.0.iter().find(|meta| meta.location.filename() == Some(name.as_str())).copied()
+            };
+            ENDINGS.iter().find_map(|ending| named(ending))
+        };
+        let versions = version..version.saturating_add(MAX_NEWER);
+        versions.map_while(find).last().cloned()
+    }
 }
 
 async fn hinted_version(store: &Arc<dyn ObjectStore>, metadata: &Path) -> Result<Option<u64>> {
@@ -79,7 +172,7 @@ async fn hinted_metadata(
     let mut newest = None;
     for version in version..version.saturating_add(MAX_NEWER) {
         let mut found = None;
-        for ending in ["metadata.json", "gz.metadata.json", "metadata.json.gz"] {
+        for ending in ENDINGS {
             let path = metadata.clone().join(format!("v{version}.{ending}"));
             match store.head(&path).await {
                 Ok(meta) => {
@@ -287,5 +380,58 @@ mod tests {
         assert_eq!(version_of("00003-abc.metadata.json"), Some(3));
         assert_eq!(version_of("abc.metadata.json"), None);
         assert!(is_metadata_file("v1.gz.metadata.json") && !is_metadata_file("snap-1.avro"));
+    }
+
+    /// The newest document as it is found with and without knowing an earlier one.
+    async fn check_newest(names: &[String], known: Option<&str>, expected: Option<&str>) {
+        let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+        for name in names {
+            let content = if name == VERSION_HINT { "2" } else { "{}" };
+            let path = Path::from(format!("t/metadata/{name}"));
+            store.put(&path, content.into()).await.unwrap();
+        }
+        let known = known.map(|name| Path::from(format!("t/metadata/{name}")));
+        let found = newest_remote(&store, &Path::from("t"), known.as_ref()).await;
+        let name = |meta: ObjectMeta| meta.location.filename().unwrap().to_owned();
+        assert_eq!(found.ok().map(name).as_deref(), expected, "{known:?}");
+        let local = newest_metadata(&store, &Path::from("t")).await;
+        assert_eq!(local.ok().map(name).as_deref(), expected, "a local disk tells the same");
+    }
+
+    #[tokio::test]
+    async fn the_newest_document_is_found_from_a_known_one_on() {
+        let names =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let hinted = names(&[
+            "version-hint.text",
+            "v1.metadata.json",
+            "v2.metadata.json",
+            "v3.gz.metadata.json",
+            "v5.metadata.json",
+            "0a-m0.avro",
+            "snap-1.avro",
+        ]);
+        for known in
+            [None, Some("v2.metadata.json"), Some("v3.gz.metadata.json"), Some("v9.metadata.json")]
+        {
+            check_newest(&hinted, known, Some("v3.gz.metadata.json")).await;
+        }
+        let tens: Vec<_> = (2..14).map(|n| format!("v{n}.metadata.json")).collect();
+        let hint = names(&["version-hint.text"]);
+        let tens = [tens, hint].concat();
+        check_newest(&tens, Some("v9.metadata.json"), Some("v13.metadata.json")).await;
+        let mut numbered: Vec<_> = (0..2500).map(|n| format!("{:05}a-m0.avro", n * 40)).collect();
+        numbered.extend((7..30).map(|n| format!("{n:05}-x.metadata.json")));
+        for known in [
+            None,
+            Some("00007-x.metadata.json"),
+            Some("00003-x.metadata.json"),
+            Some("00029-x.metadata.json"),
+        ] {
+            check_newest(&numbered, known, Some("00029-x.metadata.json")).await;
+        }
+        check_newest(&[], Some("v1.metadata.json"), None).await;
+        let many: Vec<_> = (1..1500).map(|n| format!("v{n}.metadata.json")).collect();
+        check_newest(&many, Some("v1.metadata.json"), Some("v1499.metadata.json")).await;
     }
 }

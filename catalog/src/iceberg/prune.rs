@@ -2,16 +2,20 @@
 //!
 //! Called by [`super::plan`]. DataFusion's pruning predicate asks for bounds of columns, one array over all files of a
 //! block; they come from the bounds that writers recorded and from partition values ([`super::ranges`]). Bounds are only
-//! that: texts are cut, NaN is left out, rows may have been deleted since. Here they rule files out, no more.
+//! that: texts are cut, NaN is left out, rows may have been deleted since. Here they rule files out, no more. Of metadata
+//! columns, a file's location and its spec are known.
 
 use super::block::{Counts, ManifestBlock};
 use super::facade::bucket_of;
 use super::metadata::{ManifestGroup, Spec, Transform};
 use super::ranges::{End, source_bounds};
+use super::reserved::{FILE, SPEC_ID};
 use super::schema::TableSchema;
 use crate::error::Result;
 use crate::pruning;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt64Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, UInt64Array, new_null_array,
+};
 use arrow::compute::{cast, is_not_null, kernels::zip::zip};
 use arrow::datatypes::{DataType, Int32Type, SchemaRef};
 use datafusion::common::Column;
@@ -102,9 +106,21 @@ impl Facts<'_> {
         self.spec.fields.iter().enumerate().filter(move |(_, field)| field.source_id == id)
     }
 
+    /// Values of the metadata columns that all rows of a file share, and that its manifest tells.
+    fn shared(&self, id: i32) -> Option<ArrayRef> {
+        match id {
+            FILE => Some(Arc::new(self.block?.paths.clone())),
+            SPEC_ID => Some(Arc::new(Int32Array::from(vec![self.spec.id; self.n]))),
+            _ => None,
+        }
+    }
+
     fn bounds(&self, column: &Column, end: End) -> Option<ArrayRef> {
         let column = self.schema.column_named(&column.name)?;
         let data_type = column.primitive()?.arrow();
+        if let Some(values) = self.shared(column.id) {
+            return widened(&values, &data_type);
+        }
         let recorded = self.block.and_then(|block| block.columns.get(&column.id));
         let recorded = recorded.and_then(|stats| match end {
             End::Lower => stats.lower.as_ref(),
@@ -169,6 +185,9 @@ impl PruningStatistics for Facts<'_> {
 
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
         let id = self.schema.column_named(&column.name)?.id;
+        if matches!(id, FILE | SPEC_ID) {
+            return Some(Arc::new(UInt64Array::from(vec![0; self.n])));
+        }
         let recorded =
             self.block.and_then(|block| block.columns.get(&id)).map(|stats| &stats.nulls);
         match recorded {

@@ -29,7 +29,7 @@ use std::sync::Arc;
 /// Field ids that the format reserves.
 pub(crate) const FILE: i32 = i32::MAX - 1;
 pub(super) const POSITION: i32 = i32::MAX - 2;
-const SPEC_ID: i32 = i32::MAX - 4;
+pub(super) const SPEC_ID: i32 = i32::MAX - 4;
 const PARTITION: i32 = i32::MAX - 5;
 pub(super) const ROW_ID: i32 = i32::MAX - 107;
 pub(super) const LAST_UPDATED: i32 = i32::MAX - 108;

@@ -13,15 +13,16 @@ use super::apply::DeleteCaches;
 use super::reserved;
 use super::scan::{FileInfo, ScanSpec};
 use super::wire;
+use crate::readers::{self, Readers};
+use crate::store::counted::CountedStore;
 use arrow::datatypes::{DataType, Field};
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_datafusion_err, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::{
-    CachedParquetFileReaderFactory, ParquetRowSelection,
-};
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{
     FileOpener, FileScanConfig, FileSource, ParquetSource,
 };
@@ -64,11 +65,11 @@ impl TableSource {
     pub(crate) fn for_session(
         session: &dyn Session,
         store: &Arc<dyn ObjectStore>,
+        store_url: ObjectStoreUrl,
         scan: ScanSpec,
         caches: &Arc<DeleteCaches>,
     ) -> Self {
-        let cache = session.runtime_env().cache_manager.get_file_metadata_cache();
-        let readers = CachedParquetFileReaderFactory::new(Arc::clone(store), cache);
+        let readers = Readers::of_immutable(Arc::clone(store), store_url, session.runtime_env());
         let mut options = session.default_table_options().parquet;
         // The types of both formats are of microseconds, and nanoseconds of 64 bits end in 2262.
         options.global.coerce_int96 = Some("us".to_owned());
@@ -220,6 +221,10 @@ impl FileSource for TableSource {
         partition: usize,
     ) -> Result<Box<dyn Morselizer>> {
         let parquet = self.counting(self.adapting())?;
+        // Delete files are read beside the readers.
+        let requests = readers::metric(self.parquet.metrics(), readers::REQUESTS, partition);
+        let is_local = readers::is_local(&base_config.object_store_url);
+        let object_store = CountedStore::of_scan(object_store, is_local, requests);
         let mut template = base_config.clone();
         template.file_groups.clear();
         template.file_source = Arc::clone(&parquet);

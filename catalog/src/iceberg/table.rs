@@ -8,7 +8,7 @@ use super::block::DeleteKind;
 use super::facade;
 use super::inspect::{Inspection, inspect};
 use super::metadata::{Snapshot, TableMetadata, Transform};
-use super::place::{Locator, METADATA_FOLDER, newest_metadata};
+use super::place::{Locator, METADATA_FOLDER, newest_metadata, newest_remote};
 use super::plan::{MetadataReader, PlannedFile, ScanPlan, blocking};
 use super::prune::Pruner;
 use super::reserved::Reserved;
@@ -16,10 +16,12 @@ use super::scan::{ColumnRule, FileInfo, ScanDelete, ScanSpec};
 use super::schema::{Primitive, TableSchema};
 use super::source::TableSource;
 use super::statistics::statistics_of;
+use crate::analysis::AnalyzedTable;
 use crate::cache::{Caches, FileKey};
 use crate::error::{Error, Result};
 use crate::location::{Locations, store_path};
 use crate::pin;
+use crate::readers::is_local;
 use crate::scan_log::{ScanLog, TableScan};
 use crate::services::vended::VendedStore;
 use crate::table::PIN_TIME;
@@ -155,7 +157,14 @@ impl Place {
         let path = store_path(&self.url)?;
         let document = match self.is_document {
             true => self.store.head(&path).await?,
-            false => newest_metadata(&self.store, &path).await?,
+            false if is_local(&self.store_url) => newest_metadata(&self.store, &path).await?,
+            false => {
+                let known = caches.iceberg_pointer(self.url.as_str()).await;
+                let newest = newest_remote(&self.store, &path, known.as_ref()).await?;
+                let location = newest.location.clone();
+                caches.note_iceberg_pointer(self.url.as_str(), location).await;
+                newest
+            }
         };
         let key = FileKey::new(&Arc::from(self.store_url.as_str()), &document, 0);
         let load = read_metadata(&self.store, &document);
@@ -168,6 +177,14 @@ impl Place {
         let (store_url, roots) = (self.store_url.clone(), Arc::clone(&self.roots));
         let locator = Locator::new(&self.url, store_url, folder, &metadata.location, list, roots);
         Ok(Version { metadata, locator })
+    }
+
+    /// What ANALYZE knows the table by: its folder. A document is one version of the table that its metadata name.
+    fn analysis_key(&self, metadata: &TableMetadata) -> String {
+        match self.is_document {
+            true => metadata.location.trim_end_matches('/').to_owned(),
+            false => self.url.as_str().to_owned(),
+        }
     }
 
     /// The table's folder when only its metadata document is known.
@@ -299,6 +316,19 @@ impl IcebergTable {
         self.place.version(&self.caches).await
     }
 
+    /// Returns what ANALYZE keeps its findings by.
+    ///
+    /// # Errors
+    /// When the metadata cannot be read.
+    pub(crate) async fn analyzed(&self) -> Result<AnalyzedTable> {
+        let version = self.version().await?;
+        let (snapshot, _) = self.at.find(&self.name, &version.metadata)?;
+        Ok(AnalyzedTable {
+            location: self.place.analysis_key(&version.metadata),
+            version: snapshot.map_or_else(String::new, |snapshot| snapshot.id.to_string()),
+        })
+    }
+
     fn reader(&self, version: &Version) -> MetadataReader {
         MetadataReader {
             store: Arc::clone(&self.place.store),
@@ -418,11 +448,17 @@ impl IcebergTable {
             if plan.files.is_empty() {
                 return empty();
             }
-            let statistics = statistics_of(&plan, &self.schema);
+            let mut statistics = statistics_of(&plan, &self.schema);
+            version.metadata.add_distinct(&mut statistics, &self.schema, &snapshot);
+            let location = self.place.analysis_key(&version.metadata);
+            if let Some(analysis) = self.caches.analyses.of(&location).await {
+                analysis.add_to(&mut statistics, &self.arrow, &snapshot.id.to_string());
+            }
             let statistics = if is_cut { statistics.to_inexact() } else { statistics };
             let scan = self.spec(&version, &plan)?;
             let (store, deletes) = (&self.place.store, &self.caches.deletes);
-            let source = TableSource::for_session(session, store, scan, deletes);
+            let store_url = self.place.store_url.clone();
+            let source = TableSource::for_session(session, store, store_url, scan, deletes);
             let files = plan.files.iter().map(|planned| self.file(&version, planned));
             let files = files.collect::<Result<Vec<_>>>()?;
             let n_groups = session.config().target_partitions().max(1);

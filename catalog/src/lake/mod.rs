@@ -7,6 +7,7 @@
 //! What others call returns a boxed future: the compiler proves once, here, that it may cross threads, and not at each
 //! place that awaits it.
 
+mod analyses;
 mod changes;
 mod delta;
 mod iceberg;
@@ -15,6 +16,7 @@ mod temporary;
 
 pub use services::Catalog;
 
+use crate::analysis::Analyses;
 use crate::cache::{CacheUsage, Caches};
 use crate::definitions::{DefinitionStore, Definitions, ExternalTable, View};
 use crate::discovery::{Discovered, Discovery, Found, PUBLIC};
@@ -162,7 +164,9 @@ impl Lake {
         let store = runtime.object_store_registry.get_store(locations.root())?;
         let path = store_path(locations.root())?;
         let is_local = locations.root().scheme() == "file";
-        let own_folder = path.clone().join(OWN_FOLDER).join("catalog");
+        let own_folder = path.clone().join(OWN_FOLDER);
+        let analyses = Analyses::new(Arc::clone(&store), own_folder.clone().join("statistics"));
+        let own_folder = own_folder.join("catalog");
         let session =
             SessionStateBuilder::new().with_default_features().with_runtime_env(runtime).build();
         let lake = Self {
@@ -170,7 +174,7 @@ impl Lake {
             locations: Arc::new(locations),
             discovery: Discovery::new(Arc::clone(&store), path, is_local),
             definitions: DefinitionStore::new(store, own_folder, is_local),
-            caches: Arc::new(Caches::new()),
+            caches: Arc::new(Caches::new(analyses)),
             listed: Mutex::new(None),
             session,
             runtime: Handle::current(),
@@ -294,6 +298,7 @@ impl Lake {
         name: &str,
     ) -> Result<Option<Arc<dyn TableProvider>>> {
         let definitions = self.definitions.read().await?;
+        self.caches.analyses.follow(&definitions);
         if let Some(view) = definitions.view(schema, name) {
             return Ok(Some(self.plan_view(view).await?));
         }
@@ -320,7 +325,14 @@ impl Lake {
             return Ok(Some(self.load_external(table).await?));
         }
         if let Some(found) = self.discovery.find(&definitions.schemas, schema, name).await? {
-            return self.load_found(&found).await;
+            match self.load_found(&found).await {
+                Err(Error::LocationNotFound { .. }) if self.discovery.forget(schema, name) => {}
+                loaded => return loaded,
+            }
+            // It was where the table had been found some time ago.
+            if let Some(found) = self.discovery.find(&definitions.schemas, schema, name).await? {
+                return self.load_found(&found).await;
+            }
         }
         if let Some(table) = self.extended_table(definitions, schema, name).await? {
             return Ok(Some(table));

@@ -13,7 +13,7 @@ use crate::services::ServiceCatalog;
 use crate::services::definition::CatalogDefinition;
 use crate::services::provider::ServiceProvider;
 use crate::services::table::ServiceTable;
-use crate::services::vended::VendedStores;
+use crate::services::vended::{Credentials, VendedStores};
 use crate::similar::similar;
 use crate::store::StoreOptions;
 use datafusion::catalog::{CatalogProvider, TableProvider};
@@ -203,6 +203,7 @@ impl Lake {
         name: &str,
     ) -> Result<Arc<dyn TableProvider>> {
         let service = self.service(catalog).await?;
+        self.caches.analyses.follow(&self.definitions.read().await?);
         let caches = Arc::clone(&self.caches);
         let (table, at, inspection) = match Extended::parse(name)? {
             Some(Extended { table, at, inspection }) => (table, at, inspection),
@@ -213,6 +214,14 @@ impl Lake {
             None => Ok(Arc::new(table)),
             Some(inspection) => table.inspect(inspection).await,
         }
+    }
+
+    /// Returns the credentials of a store that a service has opened for us, good for some time; `None` for other stores.
+    ///
+    /// # Errors
+    /// When they have ended and are not renewed.
+    pub async fn credentials(&self, store: &str) -> Result<Option<Credentials>> {
+        self.services.vended.credentials(store).await
     }
 
     fn open_service(

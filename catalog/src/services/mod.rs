@@ -31,7 +31,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use definition::{CatalogDefinition, CatalogKind};
 use std::fmt;
 use std::sync::Arc;
-use vended::{Grant, Renew, VendedStores};
+use vended::{Grant, Keys, Renew, VendedStores};
 
 /// Namespaces whose tables are listed at the same time.
 pub(crate) const LIST_CONCURRENCY: usize = 8;
@@ -203,9 +203,9 @@ struct AskAgain {
 
 #[async_trait]
 impl Renew for AskAgain {
-    async fn renew(&self) -> Result<Option<Grant>> {
+    async fn renew(&self) -> Result<Option<Keys>> {
         let located = self.service.locate(&self.namespace, &self.table).await?;
-        Ok(located.and_then(|located| located.grant))
+        Ok(located.and_then(|located| located.grant).map(|grant| grant.keys))
     }
 }
 

@@ -52,6 +52,11 @@ impl ServiceTable {
         Some(Self { table: self.table.with_reserved(wanted)?, ..self.clone() })
     }
 
+    /// Returns the table as it was found.
+    pub(crate) fn table(&self) -> &IcebergTable {
+        &self.table
+    }
+
     /// Returns one of the table's metadata tables.
     ///
     /// # Errors

@@ -2,12 +2,13 @@
 //!
 //! Such a store has a URL of its own, `vended-HASH://bucket`, under which scans name it: the credentials are used for
 //! that table and for nothing else, and a process that was not given them knows no such store and fails. On the
-//! coordinator they are renewed by asking the service again. With a scan they travel to its workers, which cannot ask:
-//! there they end when the service said they would, and the query that still needs them fails.
+//! coordinator they are renewed by asking the service again. With a scan they travel to its workers, which ask the
+//! coordinator ([`CredentialSource`]) when they are about to end.
 //!
 //! Limits: S3 and what speaks its protocol.
 
 use crate::error::{Error, Result};
+use crate::store::counted::CountedStore;
 use crate::store::{StoreOptions, retry};
 use async_trait::async_trait;
 use datafusion::datasource::object_store::ObjectStoreUrl;
@@ -15,6 +16,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use object_store::aws::{AmazonS3Builder, AwsCredential};
 use object_store::{CredentialProvider, ObjectStore};
 use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -122,7 +124,66 @@ impl Grant {
 #[async_trait]
 pub(crate) trait Renew: fmt::Debug + Send + Sync {
     /// Returns new keys; `None` when the service hands out none any more.
-    async fn renew(&self) -> Result<Option<Grant>>;
+    async fn renew(&self) -> Result<Option<Keys>>;
+}
+
+/// Credentials of an object store, as they are sent to who reads from it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    key_id: String,
+    secret: String,
+    token: Option<String>,
+    ends_at_ms: Option<u64>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("ends_at_ms", &self.ends_at_ms).finish_non_exhaustive()
+    }
+}
+
+impl From<Keys> for Credentials {
+    fn from(keys: Keys) -> Self {
+        let ms = |time: SystemTime| {
+            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        };
+        let Keys { id, secret, token, ends_at } = keys;
+        Self { key_id: id, secret, token, ends_at_ms: ends_at.map(ms) }
+    }
+}
+
+impl From<Credentials> for Keys {
+    fn from(credentials: Credentials) -> Self {
+        let Credentials { key_id, secret, token, ends_at_ms } = credentials;
+        let ends_at = ends_at_ms.map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
+        Self { id: key_id, secret, token, ends_at }
+    }
+}
+
+/// Where a process that was sent credentials gets newer ones.
+#[async_trait]
+pub trait CredentialSource: fmt::Debug + Send + Sync {
+    /// Returns those of a store, by its URL; `None` when there are none any more.
+    ///
+    /// # Errors
+    /// Says why there is no answer.
+    async fn credentials(&self, store: &str) -> Result<Option<Credentials>, String>;
+}
+
+/// Asks for the credentials of one store.
+#[derive(Debug)]
+struct AskSource {
+    source: Arc<dyn CredentialSource>,
+    store: String,
+}
+
+#[async_trait]
+impl Renew for AskSource {
+    async fn renew(&self) -> Result<Option<Keys>> {
+        let credentials = self.source.credentials(&self.store).await;
+        Ok(credentials.map_err(|message| ended(&message))?.map(Keys::from))
+    }
 }
 
 /// A store opened with keys from a service.
@@ -177,8 +238,12 @@ struct LivingKeys {
 }
 
 impl LivingKeys {
+    /// Takes over keys, unless those that are there last longer.
     fn put(&self, keys: Keys) {
-        *self.now.write() = keys;
+        let mut now = self.now.write();
+        if keys.ends_at.is_none() || keys.ends_at >= now.ends_at {
+            *now = keys;
+        }
     }
 }
 
@@ -197,7 +262,7 @@ impl CredentialProvider for LivingKeys {
             return Ok(keys.credential());
         }
         let renewed = match &self.renew {
-            Some(renew) => renew.renew().await.map(|grant| grant.map(|grant| grant.keys)),
+            Some(renew) => renew.renew().await,
             None => Ok(None),
         };
         match renewed {
@@ -221,6 +286,8 @@ fn ended(message: &str) -> object_store::Error {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct VendedStores {
     open: Arc<Mutex<HashMap<String, Arc<VendedStore>>>>,
+    /// Whom a process asks that knows no service.
+    source: Option<Arc<dyn CredentialSource>>,
     /// Whether a service may send us to an endpoint without encryption.
     allows_http: bool,
 }
@@ -228,7 +295,23 @@ pub(crate) struct VendedStores {
 impl VendedStores {
     /// Returns no stores yet; how S3 is reached says whether plain HTTP is allowed.
     pub(crate) fn new(options: &StoreOptions) -> Self {
-        Self { open: Arc::default(), allows_http: options.s3.allows_http() }
+        Self { open: Arc::default(), source: None, allows_http: options.s3.allows_http() }
+    }
+
+    /// The same for a process that is sent stores, with credentials that it asks `source` to renew.
+    pub(crate) fn for_worker(options: &StoreOptions, source: Arc<dyn CredentialSource>) -> Self {
+        Self { source: Some(source), ..Self::new(options) }
+    }
+
+    /// Returns the credentials of an open store, renewed when they are about to end; `None` for a store that is not open.
+    ///
+    /// # Errors
+    /// When they have ended and are not renewed.
+    pub(crate) async fn credentials(&self, url: &str) -> Result<Option<Credentials>> {
+        let Some(store) = self.open.lock().get(url).cloned() else { return Ok(None) };
+        store.keys.get_credential().await?;
+        let keys = store.keys.now.read().clone();
+        Ok(Some(keys.into()))
     }
 
     /// Returns the store of a grant, opened when it is a new one, and tells the runtime its URL.
@@ -260,7 +343,11 @@ impl VendedStores {
         runtime: &RuntimeEnv,
         shipment: Shipment,
     ) -> Result<Arc<VendedStore>> {
-        self.keep(runtime, shipment, None)
+        let renew = self.source.as_ref().map(|source| {
+            let ask = AskSource { source: Arc::clone(source), store: shipment.url.clone() };
+            Arc::new(ask) as Arc<dyn Renew>
+        });
+        self.keep(runtime, shipment, renew)
     }
 
     fn keep(
@@ -313,7 +400,7 @@ impl VendedStores {
             }
             builder = builder.with_endpoint(endpoint);
         }
-        Ok(Arc::new(builder.build()?))
+        Ok(CountedStore::of_process(Arc::new(builder.build()?), false))
     }
 }
 
@@ -348,11 +435,11 @@ mod tests {
 
     #[async_trait]
     impl Renew for Counter {
-        async fn renew(&self) -> Result<Option<Grant>> {
+        async fn renew(&self) -> Result<Option<Keys>> {
             let n = self.0.fetch_add(1, Ordering::SeqCst);
-            let mut new = grant(&KEYS, None).unwrap().unwrap();
-            new.keys.id = format!("new-{n}");
-            new.keys.ends_at = Some(SystemTime::now() + Duration::from_secs(3600));
+            let mut new = grant(&KEYS, None).unwrap().unwrap().keys;
+            new.id = format!("new-{n}");
+            new.ends_at = Some(SystemTime::now() + Duration::from_secs(3600));
             Ok(Some(new))
         }
     }
@@ -381,6 +468,45 @@ mod tests {
         let near = keys_that_end(Some(Duration::from_secs(20)), None);
         assert_eq!(near.get_credential().await.unwrap().key_id, "id");
         let error = keys_that_end(None, None).get_credential().await.unwrap_err();
+        assert!(error.to_string().contains("have ended"), "{error}");
+    }
+
+    /// A coordinator that has renewed the keys of one store.
+    #[derive(Debug)]
+    struct OneStore(String, VendedStores);
+
+    #[async_trait]
+    impl CredentialSource for OneStore {
+        async fn credentials(&self, store: &str) -> Result<Option<Credentials>, String> {
+            match store == self.0 {
+                true => self.1.credentials(store).await.map_err(|error| error.to_string()),
+                false => Ok(None),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_was_sent_keys_asks_for_newer_ones() {
+        let (options, runtime) = (StoreOptions::default(), RuntimeEnv::default());
+        let here = VendedStores::new(&options);
+        let mut granted = grant(&KEYS, None).unwrap().unwrap();
+        granted.keys.ends_at = Some(UNIX_EPOCH);
+        let counter: Arc<dyn Renew> = Arc::new(Counter::default());
+        let opened = here.open(&runtime, "t", granted, Some(counter)).unwrap();
+        let sent = opened.ship();
+        let url = opened.url().as_str().to_owned();
+        assert_eq!(here.credentials("vended-0://other/").await.unwrap(), None);
+        let source = Arc::new(OneStore(url, here.clone()));
+        let there = VendedStores::for_worker(&options, source);
+        let arrived = there.accept(&runtime, sent.clone()).unwrap();
+        assert_eq!(arrived.keys.get_credential().await.unwrap().key_id, "new-0");
+        assert_eq!(arrived.keys.get_credential().await.unwrap().key_id, "new-0");
+        // A scan that was sent before the keys were renewed does not bring the old ones back.
+        let again = there.accept(&runtime, sent.clone()).unwrap();
+        assert_eq!(again.keys.get_credential().await.unwrap().key_id, "new-0");
+        let elsewhere = Shipment { url: "vended-1://bucket/".to_owned(), ..sent };
+        let unknown = there.accept(&runtime, elsewhere).unwrap();
+        let error = unknown.keys.get_credential().await.unwrap_err();
         assert!(error.to_string().contains("have ended"), "{error}");
     }
 }

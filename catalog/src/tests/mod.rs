@@ -1,5 +1,6 @@
 //! Lakes on disk, written by code, read through SQL.
 
+mod analysis;
 mod changes;
 mod delta;
 mod discovery;

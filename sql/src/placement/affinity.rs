@@ -211,7 +211,8 @@ mod tests {
     #[test]
     fn new_files_leave_the_others_where_they_are() {
         let files = files(1000, |idx| 1000 + 7 * (idx as u64 % 300));
-        let (before, after) = (placed(&["a", "b", "c"], &files[..900]), placed(&["a", "b", "c"], &files));
+        let (before, after) =
+            (placed(&["a", "b", "c"], &files[..900]), placed(&["a", "b", "c"], &files));
         let n_moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
         assert!(n_moved <= 9, "{n_moved} of 900");
     }
@@ -219,7 +220,8 @@ mod tests {
     #[test]
     fn no_task_reads_much_more_than_the_mean() {
         for n_tasks in 2..9 {
-            for shape in [|_| 1000, |idx| 1 + idx as u64, |idx| if idx < 3 { 400_000 } else { 100 }] {
+            for shape in [|_| 1000, |idx| 1 + idx as u64, |idx| if idx < 3 { 400_000 } else { 100 }]
+            {
                 let files = files(600, shape);
                 let total: u64 = files.iter().map(Unit::bytes).sum();
                 let mean = total.div_ceil(n_tasks as u64);

@@ -182,8 +182,9 @@ fn scan_of_task(scan: &FileScanConfig, partitions: Partitions, total: u64) -> Fi
 fn in_order(scan: &FileScanConfig, seeds: &[u64], min_piece_bytes: u64) -> Vec<Partitions> {
     let groups = scan.file_groups.iter().map(|group| joined(group.iter()));
     let of_groups = groups.enumerate();
-    let (groups, files): (Vec<usize>, Vec<PartitionedFile>) =
-        of_groups.flat_map(|(group, files)| files.into_iter().map(move |file| (group, file))).unzip();
+    let (groups, files): (Vec<usize>, Vec<PartitionedFile>) = of_groups
+        .flat_map(|(group, files)| files.into_iter().map(move |file| (group, file)))
+        .unzip();
     let mut tasks = vec![vec![vec![]; scan.file_groups.len()]; seeds.len()];
     for part in assign(&units(&scan.object_store_url, &files), seeds, min_piece_bytes) {
         let file = piece(&files[part.unit], part.start, part.end);

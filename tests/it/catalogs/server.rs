@@ -1,10 +1,14 @@
 //! An HTTP server that answers as a test says: statuses, garbage, silence.
 
+use rcgen::{CertifiedKey, KeyPair};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// What the server does with a request.
 pub enum Say {
@@ -53,13 +57,41 @@ impl FakeService {
         Self { url, asked }
     }
 
+    /// Starts one that speaks TLS as `localhost`.
+    pub fn start_tls(
+        say: impl Fn(&str) -> Say + Send + Sync + 'static,
+        secret: &CertifiedKey<KeyPair>,
+    ) -> Self {
+        let key = PrivatePkcs8KeyDer::from(secret.signing_key.serialize_der());
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![secret.cert.der().clone()], key.into())
+            .unwrap();
+        let config = Arc::new(config);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (log, say) = (Arc::clone(&asked), Arc::new(say));
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (log, say, config) = (Arc::clone(&log), Arc::clone(&say), Arc::clone(&config));
+                let connection = ServerConnection::new(config).unwrap();
+                let stream = StreamOwned::new(connection, stream);
+                thread::spawn(move || answer(stream, &log, say.as_ref()));
+            }
+        });
+        Self { url, asked }
+    }
+
     /// Returns the paths that were asked for so far.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 }
 
-fn answer(mut stream: TcpStream, log: &Mutex<Vec<String>>, say: &impl Fn(&str) -> Say) {
+fn answer(mut stream: impl Read + Write, log: &Mutex<Vec<String>>, say: &impl Fn(&str) -> Say) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {

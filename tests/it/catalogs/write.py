@@ -3,7 +3,8 @@
   write.py sql FILE WAREHOUSE ACTION        a SqlCatalog in the SQLite file FILE
   write.py rest URI WAREHOUSE ACTION        a RestCatalog; S3 as the environment says
 
-ACTION `create` makes the namespaces and tables, `append` adds rows to db.orders, `describe` prints its metadata location.
+ACTION `create` makes the namespaces and tables, `append` adds rows to db.orders, `describe` prints its metadata location,
+`many` makes db.points, 300 files of 50 rows whose ids follow each other.
 """
 import os
 import sys
@@ -55,6 +56,20 @@ if action == "create":
     if kind == "sql":
         catalog.create_namespace("db.deep")
         catalog.create_table("db.deep.empty", orders(0, 1).schema)
+elif action == "many":
+    ids = range(15_000)
+    points = pa.table(
+        {
+            "id": pa.array(ids, pa.int64()),
+            "part": pa.array([i // 50 for i in ids], pa.int64()),
+            "note": pa.array([f"point {i}" for i in ids], pa.string()),
+        }
+    )
+    catalog.create_namespace_if_not_exists("db")
+    table = catalog.create_table("db.points", points.schema)
+    with table.update_spec() as spec:
+        spec.add_field("part", IdentityTransform())
+    table.append(points)
 elif action == "append":
     catalog.load_table("db.orders").append(orders(1000, 10))
 elif action == "describe":

@@ -165,7 +165,8 @@ fn the_order_of_a_partition_is_kept() {
     let scan = ordered(scan(&[3 << 20, 9 << 20, 1 << 20, 30 << 20, 2 << 20], 2));
     let tasks = split(&scan, 3, MIN_PIECE_BYTES);
     check_complete(&scan, &tasks, 3);
-    for (partition, task) in (0..2).flat_map(|partition| tasks.iter().map(move |t| (partition, t))) {
+    for (partition, task) in (0..2).flat_map(|partition| tasks.iter().map(move |t| (partition, t)))
+    {
         let before = scan.file_groups[partition].iter();
         let before: Vec<_> = before.map(|file| file.path().to_string()).collect();
         let keys: Vec<_> = task.file_groups[partition]
