@@ -19,6 +19,7 @@ mod join_modes;
 mod join_order;
 mod nodes;
 mod not_in;
+mod null_filters;
 mod pregroup;
 mod rounding_casts;
 pub mod salt_join;
@@ -158,6 +159,8 @@ pub struct Optimized {
     plan: LogicalPlan,
     /// What its joins read, parents first; `None` when nobody estimated it.
     join_sizes: Option<Arc<[JoinSize]>>,
+    /// What is known of its tables.
+    known: Arc<Gathered>,
 }
 
 impl Optimized {
@@ -188,7 +191,8 @@ pub async fn optimize_logical(
     let options = state.config_options();
     let plan = state.analyzer().execute_and_check(plan, options, |_, rule| lap(rule.name()))?;
     if !orders_joins(options) {
-        return Ok(Optimized { plan: logical(state, plan, log)?, join_sizes: None });
+        let plan = logical(state, plan, log)?;
+        return Ok(Optimized { plan, join_sizes: None, known: Arc::default() });
     }
     let is_shared = target == Target::Here && !is_disabled(options, share_subplans::NAME);
     let start = Instant::now();
@@ -207,7 +211,8 @@ pub async fn optimize_logical(
         }
     }
     best.notes.into_iter().for_each(|note| log.note(note));
-    Ok(Optimized { plan: best.plan, join_sizes: Some(best.sizes.into()) })
+    let (join_sizes, known) = (Some(best.sizes.into()), Arc::new(known));
+    Ok(Optimized { plan: best.plan, join_sizes, known })
 }
 
 /// Runs DataFusion's logical passes.
@@ -269,7 +274,7 @@ pub async fn plan_physical(
     target: Target,
     log: &PassLog,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let Optimized { plan, join_sizes } = optimized;
+    let Optimized { plan, join_sizes, known } = optimized;
     let options = state.config_options();
     let mut plan = plan.clone();
     // Two steps balance tasks and cost more work in all, which one process would only pay.
@@ -277,6 +282,12 @@ pub async fn plan_physical(
         let start = Instant::now();
         plan = distinct_groups::rewrite(plan)?;
         log.record(Part::Logical, distinct_groups::NAME, start.elapsed());
+    }
+    // An exchange would send all rows with a NULL key to one task.
+    if target == Target::Here && join_sizes.is_some() && !is_disabled(options, null_filters::NAME) {
+        let start = Instant::now();
+        plan = null_filters::rewrite(plan, known)?;
+        log.record(Part::Logical, null_filters::NAME, start.elapsed());
     }
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![];
     if let Some(sizes) = join_sizes.clone() {

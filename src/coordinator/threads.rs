@@ -72,7 +72,7 @@ impl QueryThreads {
                 }
             }
         });
-        Ok(Batches { receiver, task })
+        Ok(Batches { receiver, task, is_over: false })
     }
 }
 
@@ -89,14 +89,20 @@ impl Drop for QueryThreads {
 pub(super) struct Batches {
     receiver: mpsc::Receiver<Result<RecordBatch, DataFusionError>>,
     task: JoinHandle<()>,
+    /// The task was waited for, which can be done once.
+    is_over: bool,
 }
 
 impl Batches {
-    /// Returns the next batch, or `None` after the last.
+    /// Returns the next batch, or `None` after the last and ever since.
     pub(super) async fn next(&mut self) -> Option<Result<RecordBatch>> {
         if let Some(batch) = self.receiver.recv().await {
             return Some(batch.map_err(Error::from));
         }
+        if self.is_over {
+            return None;
+        }
+        self.is_over = true;
         match (&mut self.task).await {
             Err(error) if error.is_panic() => {
                 Some(Err(Error::from_panic("execution", error.into_panic().as_ref())))

@@ -10,8 +10,8 @@ use super::facts::Facts;
 use super::region::has_subquery;
 use crate::fingerprint::fingerprint;
 use datafusion::catalog::default_table_source::source_as_provider;
-use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Column, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, TableScan};
 use datafusion::physical_plan::filter::FilterExec;
@@ -60,7 +60,11 @@ impl Gathered {
     /// # Errors
     /// When a plan cannot be walked. A provider or a count that fails leaves its scan without facts: the real scan will
     /// say what is wrong.
-    pub(super) async fn learn(&mut self, state: &SessionState, plan: &LogicalPlan) -> Result<()> {
+    pub(in crate::optimizer) async fn learn(
+        &mut self,
+        state: &SessionState,
+        plan: &LogicalPlan,
+    ) -> Result<()> {
         let mut scans = vec![];
         let mut filters = vec![];
         plan.apply_with_subqueries(|node| {
@@ -109,6 +113,18 @@ impl Gathered {
     /// Returns the rows a filter over a scan keeps, where they were counted.
     pub(super) fn filtered(&self, filter: &Filter) -> Option<f64> {
         self.filters.get(&filter_key(filter)?).copied()
+    }
+
+    /// Returns the share of a scan's rows in which a column is NULL, where the scan's rows are known.
+    pub(in crate::optimizer) fn null_share(
+        &self,
+        scan: &TableScan,
+        column: &Column,
+    ) -> Option<f64> {
+        let facts = self.scan(scan);
+        let position = scan.projected_schema.maybe_index_of_column(column)?;
+        let column = facts.columns.get(position).filter(|_| facts.is_known)?;
+        Some(column.null_share)
     }
 
     fn is_worth_counting(&self, filter: &Filter) -> bool {

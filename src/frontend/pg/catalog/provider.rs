@@ -7,6 +7,7 @@ use super::rows;
 use super::snapshot::PIN_TIME;
 use super::tables::{TABLES, Table};
 use crate::coordinator::Wanted;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{SchemaProvider, Session, TableProvider};
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -14,7 +15,8 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::future::BoxFuture;
-use saltlake_catalog::Database;
+use parking_lot::Mutex;
+use saltlake_catalog::{Database, Names};
 use std::fmt;
 use std::sync::Arc;
 
@@ -50,7 +52,8 @@ impl PgCatalogSchema {
         Box::pin(async move {
             Ok(TABLES.get(name).map(|table| {
                 let source = Arc::clone(&self.source);
-                Arc::new(CatalogTable { table, schema: table.schema(), source }) as Arc<_>
+                let (schema, kept) = (table.schema(), Mutex::default());
+                Arc::new(CatalogTable { table, schema, source, kept }) as Arc<_>
             }))
         })
     }
@@ -72,6 +75,15 @@ struct CatalogTable {
     table: &'static Table,
     schema: SchemaRef,
     source: Arc<Source>,
+    kept: Mutex<Option<Kept>>,
+}
+
+/// Rows of a table that is made of names alone. One statement asks for them several times while it is planned.
+struct Kept {
+    projection: Option<Vec<usize>>,
+    filters: Vec<Expr>,
+    names: Arc<Names>,
+    batch: RecordBatch,
 }
 
 impl fmt::Debug for CatalogTable {
@@ -105,8 +117,27 @@ impl CatalogTable {
                 false => latest.get(),
             };
             let wanted = Wanted::of(filters);
-            let batch =
-                rows::read(self.table, &schema, &wanted, &names.names, lake, context).await?;
+            let is_same = |kept: &&Kept| {
+                kept.projection.as_ref() == projection
+                    && kept.filters == filters
+                    && Arc::ptr_eq(&kept.names, &names.names)
+            };
+            let kept = self.kept.lock().as_ref().filter(is_same).map(|kept| kept.batch.clone());
+            let batch = match kept {
+                Some(batch) => batch,
+                None => {
+                    rows::read(self.table, &schema, &wanted, &names.names, lake, context).await?
+                }
+            };
+            // What is asked by its OID is read for it, columns too.
+            if rows::OF_NAMES.contains(&self.table.name) && !wanted.names("oid") {
+                *self.kept.lock() = Some(Kept {
+                    projection: projection.cloned(),
+                    filters: filters.to_vec(),
+                    names: Arc::clone(&names.names),
+                    batch: batch.clone(),
+                });
+            }
             let plan = MemorySourceConfig::try_new_exec(&[vec![batch]], schema, None)?;
             Ok(plan as Arc<dyn ExecutionPlan>)
         })

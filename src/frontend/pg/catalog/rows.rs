@@ -47,6 +47,10 @@ pub const FILLED: [&str; 17] = [
     "pg_views",
 ];
 
+/// Those of them whose rows are the same as long as the lake's names are.
+pub const OF_NAMES: [&str; 5] =
+    ["pg_class", "pg_description", "pg_namespace", "pg_tables", "pg_type"];
+
 /// Returns the rows of a table with the columns of `schema`; tables outside [`FILLED`] have none.
 ///
 /// # Errors
@@ -432,8 +436,12 @@ fn array(column: &Column, field: &Field, rows: &[Row]) -> Result<ArrayRef> {
         return Ok(new_null_array(field.data_type(), 0));
     }
     let default = default_value(column, field.data_type())?;
+    // Rows of one kind name their columns in one order.
+    let position = rows[0].iter().position(|(name, _)| *name == column.name);
+    let is_column = |(name, _): &&(&'static str, ScalarValue)| *name == column.name;
     let value_of = |row: &Row| -> Result<ScalarValue> {
-        match row.iter().find(|(name, _)| *name == column.name) {
+        let expected = position.and_then(|position| row.get(position)).filter(is_column);
+        match expected.or_else(|| row.iter().find(is_column)) {
             Some((_, value)) if value.data_type() == *field.data_type() => Ok(value.clone()),
             Some((_, value)) => value.cast_to(field.data_type()),
             None => Ok(default.clone()),
@@ -441,7 +449,10 @@ fn array(column: &Column, field: &Field, rows: &[Row]) -> Result<ArrayRef> {
     };
     let values = rows.iter().map(value_of).collect::<Result<Vec<_>>>()?;
     let array = ScalarValue::iter_to_array(values)?;
-    Ok(cast(&array, field.data_type())?)
+    match array.data_type() == field.data_type() {
+        true => Ok(array),
+        false => Ok(cast(&array, field.data_type())?),
+    }
 }
 
 fn default_value(column: &Column, data_type: &DataType) -> Result<ScalarValue> {

@@ -8,8 +8,8 @@ use super::tables::TABLES;
 use datafusion::error::Result;
 use parking_lot::Mutex;
 use saltlake_catalog::{Database, Names, RelationKind};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The schema that is searched before the search path.
@@ -44,6 +44,8 @@ pub struct Snapshot {
     pub schemas: BTreeMap<i64, String>,
     /// Schemas a name without one is looked for in, after `pg_catalog`.
     pub path: Vec<String>,
+    /// Relations that can be named without their schema, once somebody asks.
+    visible: OnceLock<HashSet<i64>>,
 }
 
 /// Where the newest snapshot of one connection is, and when it was taken.
@@ -120,8 +122,13 @@ impl Snapshot {
 
     /// Returns whether a relation can be named without its schema.
     pub fn is_visible(&self, relation: i64) -> Option<bool> {
-        let object = self.relations.get(&relation)?;
-        Some(self.find(&object.name) == Some(relation))
+        self.relations.get(&relation)?;
+        let visible = self.visible.get_or_init(|| {
+            let is_visible =
+                |(oid, object): &(&i64, &Object)| self.find(&object.name) == Some(**oid);
+            self.relations.iter().filter(is_visible).map(|(oid, _)| *oid).collect()
+        });
+        Some(visible.contains(&relation))
     }
 
     /// Returns the relation that a name without a schema means.
@@ -234,7 +241,7 @@ mod tests {
         assert_eq!(snapshot.relation_name(trips).as_deref(), Some("trips"));
         assert_eq!(snapshot.relation_name(zones).as_deref(), Some("nyc.\"Zones\""));
         assert_eq!(snapshot.is_visible(zones), Some(false));
-        let nyc = Snapshot { path: vec!["nyc".to_string()], ..snapshot };
+        let nyc = Snapshot { path: vec!["nyc".to_string()], ..self::snapshot() };
         assert_eq!(nyc.relation_name(zones).as_deref(), Some("\"Zones\""));
         assert_eq!(nyc.is_visible(trips), Some(false));
     }
