@@ -39,17 +39,26 @@ pub const FOOTERS_READ: &str = "footers_read";
 const CACHE_REQUESTS: &str = "saltlake_cache_requests_total";
 
 /// Returns a metric of a scan.
-pub(crate) fn metric(
-    metrics: &ExecutionPlanMetricsSet,
-    name: &'static str,
-    partition: usize,
-) -> Count {
+fn metric(metrics: &ExecutionPlanMetricsSet, name: &'static str, partition: usize) -> Count {
     MetricBuilder::new(metrics).counter(name, partition)
 }
 
 /// Whether a store is the local disk.
 pub(crate) fn is_local(store_url: &ObjectStoreUrl) -> bool {
     store_url.as_str().starts_with("file:")
+}
+
+/// Returns a store whose requests are counted for a scan, where it makes requests.
+pub(crate) fn counted(
+    store: Arc<dyn ObjectStore>,
+    store_url: &ObjectStoreUrl,
+    metrics: &ExecutionPlanMetricsSet,
+    partition: usize,
+) -> Arc<dyn ObjectStore> {
+    match is_local(store_url) {
+        true => store,
+        false => CountedStore::of_scan(store, metric(metrics, REQUESTS, partition)),
+    }
 }
 
 /// Makes readers of Parquet files.
@@ -87,9 +96,7 @@ impl ParquetFileReaderFactory for Readers {
         metadata_size_hint: Option<usize>,
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
-        let requests = metric(metrics, REQUESTS, partition);
-        let store =
-            CountedStore::of_scan(Arc::clone(&self.store), is_local(&self.store_url), requests);
+        let store = counted(Arc::clone(&self.store), &self.store_url, metrics, partition);
         let footers = Footers {
             cache: Arc::clone(&self.cache),
             store: self.are_immutable.then(|| self.store_url.clone()),

@@ -3,7 +3,7 @@
 //! [`Stores`] is the object store registry of the coordinator and of every worker. It holds no lake and no state that
 //! outlives the process: a worker that is handed a plan over `s3://bucket/…` opens the bucket from its own options.
 //! `file://` is the local disk; `s3://` comes from [`S3Options`], each unset field from the standard `AWS_*` variables.
-//! All of them count their requests ([`counted`]).
+//! Those that are reached over a network count their requests ([`counted`]).
 
 pub(crate) mod counted;
 
@@ -98,8 +98,7 @@ impl fmt::Debug for Stores {
 impl Stores {
     /// Returns a registry that opens stores with these options.
     pub fn new(options: StoreOptions) -> Self {
-        let local = CountedStore::of_process(Arc::new(LocalFileSystem::new()), true);
-        Self { options, local, opened: DashMap::new() }
+        Self { options, local: Arc::new(LocalFileSystem::new()), opened: DashMap::new() }
     }
 
     fn open_s3(&self, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
@@ -126,7 +125,7 @@ impl Stores {
         if let Some(virtual_hosted) = s3.virtual_hosted {
             builder = builder.with_virtual_hosted_style_request(virtual_hosted);
         }
-        Ok(CountedStore::of_process(Arc::new(builder.build()?), false))
+        Ok(CountedStore::of_process(Arc::new(builder.build()?)))
     }
 }
 

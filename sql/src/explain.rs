@@ -316,12 +316,14 @@ fn store_line(plan: &Arc<dyn ExecutionPlan>, measured: &Measured) -> Option<Stri
         true => String::new(),
         false => format!(", {planning} of planning ({})", kinds.join(", ")),
     };
-    let footers = match cached + read {
-        0 => String::new(),
-        footers => format!("; footers: {cached} of {footers} in memory"),
+    let footers = match (cached + read, requests) {
+        (0, 0) => return None,
+        // Files of a local disk.
+        (footers, 0) => return Some(format!("Footers: {cached} of {footers} in memory")),
+        (0, _) => String::new(),
+        (footers, _) => format!("; footers: {cached} of {footers} in memory"),
     };
-    (requests + cached > 0)
-        .then(|| format!("Object store: {requests} requests{of_planning}{footers}"))
+    Some(format!("Object store: {requests} requests{of_planning}{footers}"))
 }
 
 /// Adds up a metric over all operators and stages of an executed plan.

@@ -13,8 +13,7 @@ use super::apply::DeleteCaches;
 use super::reserved;
 use super::scan::{FileInfo, ScanSpec};
 use super::wire;
-use crate::readers::{self, Readers};
-use crate::store::counted::CountedStore;
+use crate::readers::{Readers, counted};
 use arrow::datatypes::{DataType, Field};
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -222,9 +221,8 @@ impl FileSource for TableSource {
     ) -> Result<Box<dyn Morselizer>> {
         let parquet = self.counting(self.adapting())?;
         // Delete files are read beside the readers.
-        let requests = readers::metric(self.parquet.metrics(), readers::REQUESTS, partition);
-        let is_local = readers::is_local(&base_config.object_store_url);
-        let object_store = CountedStore::of_scan(object_store, is_local, requests);
+        let (store_url, metrics) = (&base_config.object_store_url, self.parquet.metrics());
+        let object_store = counted(object_store, store_url, metrics, partition);
         let mut template = base_config.clone();
         template.file_groups.clear();
         template.file_source = Arc::clone(&parquet);

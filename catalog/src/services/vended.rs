@@ -330,7 +330,8 @@ impl VendedStores {
             (seed, owner, &grant.root, &grant.reach).hash(&mut hasher);
             hasher.finish()
         };
-        let url = format!("vended-{:016x}{:016x}://{}", half(0), half(1), grant.reach.bucket);
+        // With the slash that URLs of stores end in: it is asked for by that name.
+        let url = format!("vended-{:016x}{:016x}://{}/", half(0), half(1), grant.reach.bucket);
         self.keep(runtime, Shipment { url, reach: grant.reach, keys: grant.keys }, renew)
     }
 
@@ -400,7 +401,7 @@ impl VendedStores {
             }
             builder = builder.with_endpoint(endpoint);
         }
-        Ok(CountedStore::of_process(Arc::new(builder.build()?), false))
+        Ok(CountedStore::of_process(Arc::new(builder.build()?)))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Counts requests to object stores: for the process, for the planning of a statement, for a scan.
 //!
-//! Every store that [`super::Stores`] and the stores of catalog services open is wrapped once for the process. Planning
-//! runs inside [`counting`], so that what it asks is known by statement; a scan wraps the store once more, for its own
+//! Every store that [`super::Stores`] and the stores of catalog services open over a network is wrapped once for the
+//! process; the local disk is none. Planning runs inside [`counting`], so that what it asks is known by statement; a scan wraps the store once more, for its own
 //! metrics, which travel from workers to the coordinator.
 //!
 //! A request is one call to the service: neighbouring ranges that are read in one are one, each 1,000 names of a listing
-//! are one. On a local disk a read of several ranges is one. Limit: a request that the client sends again counts once.
+//! are one. Limit: a request that the client sends again counts once.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -150,24 +150,18 @@ impl Recorder {
 #[derive(Debug)]
 pub(crate) struct CountedStore {
     inner: Arc<dyn ObjectStore>,
-    /// Reads of several ranges are one call.
-    is_local: bool,
     tally: Tally,
 }
 
 impl CountedStore {
     /// Returns a store whose requests are counted for the process and for the statement that is planned.
-    pub(crate) fn of_process(inner: Arc<dyn ObjectStore>, is_local: bool) -> Arc<dyn ObjectStore> {
-        Arc::new(Self { inner, is_local, tally: Tally::Process })
+    pub(crate) fn of_process(inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+        Arc::new(Self { inner, tally: Tally::Process })
     }
 
     /// Returns the store of a process with its requests counted for a scan too.
-    pub(crate) fn of_scan(
-        inner: Arc<dyn ObjectStore>,
-        is_local: bool,
-        count: Count,
-    ) -> Arc<dyn ObjectStore> {
-        Arc::new(Self { inner, is_local, tally: Tally::Scan(count) })
+    pub(crate) fn of_scan(inner: Arc<dyn ObjectStore>, count: Count) -> Arc<dyn ObjectStore> {
+        Arc::new(Self { inner, tally: Tally::Scan(count) })
     }
 
     fn recorder(&self, operation: Operation) -> Recorder {
@@ -214,9 +208,6 @@ impl ObjectStore for CountedStore {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        if self.is_local {
-            return self.record(Operation::Get, self.inner.get_ranges(location, ranges).await);
-        }
         let get = |range| self.get_range(location, range);
         coalesce_ranges(ranges, get, OBJECT_STORE_COALESCE_DEFAULT).await
     }
@@ -303,16 +294,13 @@ mod tests {
     use futures::TryStreamExt;
     use object_store::memory::InMemory;
 
-    async fn requests(
-        is_local: bool,
-        work: impl AsyncFnOnce(Arc<dyn ObjectStore>),
-    ) -> Vec<(&'static str, u64)> {
+    async fn requests(work: impl AsyncFnOnce(Arc<dyn ObjectStore>)) -> Vec<(&'static str, u64)> {
         let (memory, requests) = (Arc::new(InMemory::new()), Arc::new(Requests::default()));
         for idx in 0..2500 {
             let path = Path::from(format!("many/{idx:04}"));
             memory.put(&path, PutPayload::from_static(b"0123456789")).await.unwrap();
         }
-        let store = CountedStore::of_process(memory, is_local);
+        let store = CountedStore::of_process(memory);
         counting(Arc::clone(&requests), work(store)).await;
         let taken = requests.take();
         assert!(requests.take().is_empty(), "they are taken once");
@@ -331,7 +319,7 @@ mod tests {
             store.delete(&gone).await.unwrap();
         };
         let expected = [("get", 1), ("head", 2), ("put", 1), ("delete", 1), ("copy", 1)];
-        assert_eq!(requests(false, work).await, expected);
+        assert_eq!(requests(work).await, expected);
     }
 
     #[tokio::test]
@@ -344,7 +332,7 @@ mod tests {
             assert!(listed.is_empty());
             store.list_with_delimiter(Some(&many)).await.unwrap();
         };
-        assert_eq!(requests(false, work).await, [("list", 3 + 1 + 3)]);
+        assert_eq!(requests(work).await, [("list", 3 + 1 + 3)]);
     }
 
     #[tokio::test]
@@ -354,8 +342,7 @@ mod tests {
             let read = store.get_ranges(&Path::from("many/0001"), &ranges).await.unwrap();
             assert_eq!(read, [&b"01"[..], b"4", b"78"]);
         };
-        assert_eq!(requests(false, work).await, [("get", 1)]);
-        assert_eq!(requests(true, work).await, [("get", 1)]);
+        assert_eq!(requests(work).await, [("get", 1)]);
     }
 
     #[tokio::test]
@@ -363,8 +350,8 @@ mod tests {
         let (memory, count) = (Arc::new(InMemory::new()), Count::new());
         memory.put(&Path::from("a"), PutPayload::from_static(b"x")).await.unwrap();
         let requests = Arc::new(Requests::default());
-        let process = CountedStore::of_process(memory, false);
-        let scan = CountedStore::of_scan(process, false, count.clone());
+        let process = CountedStore::of_process(memory);
+        let scan = CountedStore::of_scan(process, count.clone());
         let read = async { scan.get_ranges(&Path::from("a"), &[0..1]).await.unwrap() };
         counting(Arc::clone(&requests), read).await;
         assert_eq!(count.value(), 1);

@@ -63,14 +63,14 @@ async fn statistics_files_of_other_engines_tell_distinct_values() {
     document["statistics"] = json!([{
         "snapshot-id": parent, "statistics-path": "stats.puffin", "file-size-in-bytes": 1,
         "file-footer-size-in-bytes": 1, "blob-metadata": [
-            blob(1, "apache-datasketches-theta-v1", "120"),
+            blob(1, "apache-datasketches-theta-v1", "50"),
             blob(2, "apache-datasketches-theta-v1", "many"),
             blob(3, "other", "7"),
         ],
     }]);
     std::fs::write(&file, document.to_string()).unwrap();
     let found = distinct(&lake, "SELECT * FROM db.spark_v3").await;
-    assert_eq!(found[0], Some(120), "{found:?}");
+    assert_eq!(found[0], Some(50), "{found:?}");
     assert!(found[1..].iter().all(Option::is_none), "{found:?}");
 }
 
@@ -92,7 +92,7 @@ async fn what_is_kept_is_used_by_later_plans_and_outlives_the_lake() {
     assert_eq!(files.count(), 1, "the one before is gone");
 
     lake.parquet("t/b.parquet", &rows);
-    assert_eq!(distinct(&lake, "SELECT * FROM t").await, [Some(8), Some(1)]);
+    assert_eq!(distinct(&lake, "SELECT * FROM t").await, [Some(8), Some(2)], "in proportion");
     let changed = lake.lake.relation_provider("public", "t").await.unwrap().unwrap();
     let changed = lake.lake.analyzed_table(&changed).await.unwrap().unwrap();
     assert_eq!(changed.location, seen.location);
