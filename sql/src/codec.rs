@@ -3,6 +3,7 @@
 //! Registered with datafusion-distributed on the coordinator and on the workers. Expressions need none: they are stock
 //! ones and functions, which travel by name.
 
+use crate::exec::paced::PacedExec;
 use crate::exec::replicate::ReplicateExec;
 use crate::skew::salt::Salt;
 use datafusion::common::{Result, internal_err};
@@ -13,6 +14,9 @@ use std::sync::Arc;
 
 /// First byte of a `ReplicateExec`.
 const REPLICATE: u8 = 1;
+
+/// The only byte of a `PacedExec`.
+const PACED: u8 = 2;
 
 /// The codec.
 #[derive(Debug, Default)]
@@ -26,8 +30,10 @@ impl PhysicalExtensionCodec for Codec {
         _: &TaskContext,
         _: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let ([REPLICATE, n_keys, rest @ ..], [input]) = (bytes, inputs) else {
-            return internal_err!("not an operator of Saltlake");
+        let (n_keys, rest, input) = match (bytes, inputs) {
+            ([PACED], [input]) => return Ok(Arc::new(PacedExec::new(Arc::clone(input)))),
+            ([REPLICATE, n_keys, rest @ ..], [input]) => (n_keys, rest, input),
+            _ => return internal_err!("not an operator of Saltlake"),
         };
         let Some((keys, salt)) = rest.split_at_checked(usize::from(*n_keys) * 4) else {
             return internal_err!("a ReplicateExec of {} bytes is damaged", bytes.len());
@@ -44,6 +50,10 @@ impl PhysicalExtensionCodec for Codec {
         bytes: &mut Vec<u8>,
         _: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
+        if node.is::<PacedExec>() {
+            bytes.push(PACED);
+            return Ok(());
+        }
         let Some(replicate) = node.downcast_ref::<ReplicateExec>() else {
             return internal_err!("{} has no wire form", node.name());
         };
@@ -78,13 +88,13 @@ mod tests {
         let heavy = vec![HeavyKey { hash: 9, left_rows: 1, right_rows: 70_000 }];
         let salt = Salt { n_partitions: 6, copies: Copies::Left, spread_nulls: false, heavy };
         let plan = ReplicateExec::try_new(input, vec![1, 0], salt, Side::Left).unwrap();
-        let plan: Arc<dyn ExecutionPlan> = Arc::new(plan);
+        let plan: Arc<dyn ExecutionPlan> = Arc::new(PacedExec::new(Arc::new(plan)));
         let bytes = physical_plan_to_bytes_with_extension_codec(Arc::clone(&plan), &Codec).unwrap();
         let context = SessionContext::new().task_ctx();
         let back = physical_plan_from_bytes_with_extension_codec(&bytes, &context, &Codec).unwrap();
         let (before, after) = (
-            plan.downcast_ref::<ReplicateExec>().unwrap(),
-            back.downcast_ref::<ReplicateExec>().unwrap(),
+            plan.children()[0].downcast_ref::<ReplicateExec>().unwrap(),
+            back.children()[0].downcast_ref::<ReplicateExec>().unwrap(),
         );
         assert_eq!(
             (before.keys(), before.salt(), before.side()),
@@ -102,7 +112,7 @@ mod tests {
         let input: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
         let context = SessionContext::new().task_ctx();
         let converter = datafusion_proto::physical_plan::DefaultPhysicalProtoConverter {};
-        for bytes in [&[][..], &[1], &[1, 1], &[1, 200, 0, 0], &[2, 0, 0]] {
+        for bytes in [&[][..], &[1], &[1, 1], &[1, 200, 0, 0], &[2, 0, 0], &[3]] {
             let decoded = Codec.try_decode(bytes, &[Arc::clone(&input)], &context, &converter);
             assert!(decoded.is_err(), "{bytes:?}");
         }

@@ -1,4 +1,4 @@
-//! What salted joins are made of, as far as stock operators cannot say it.
+//! Operators that the engine has not, most of them what salted joins are made of.
 //!
 //! ```text
 //! HashJoinExec: on k                              the join itself is a stock one, on its own keys
@@ -10,9 +10,10 @@
 //! ```
 //!
 //! [`bucket`] is the function under the hash, [`replicate`] the operator, [`router`] what both share.
-//! Beside them, [`shared`] runs a plan once for several readers.
+//! Beside them, [`shared`] runs a plan once for several readers, and [`paced`] keeps a join from holding its thread.
 
 pub mod bucket;
+pub(crate) mod paced;
 pub mod replicate;
 pub mod router;
 pub(crate) mod shared;
