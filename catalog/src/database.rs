@@ -96,7 +96,7 @@ impl Database {
             stream::iter(lists).buffered(LIST_CONCURRENCY).try_collect().await?;
         let mut relations = lists.concat();
         relations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
-        Ok(Arc::new(Names { schemas: namespaces, relations }))
+        Ok(Arc::new(Names { schemas: namespaces, relations, ..Names::default() }))
     }
 
     /// Returns the table or view of a name as it is now; `None` when there is none.

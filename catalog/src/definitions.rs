@@ -5,6 +5,7 @@
 //! was faster; so two writers never lose each other's changes, on a local disk as on an object store. Readers take the
 //! highest version. The last [`KEPT_VERSIONS`] stay, for readers under way and for who wants to look back.
 
+use crate::comments::{Comment, CommentTarget};
 use crate::discovery::PUBLIC;
 use crate::error::{Error, Result};
 use crate::format::{FileKind, normalize_options};
@@ -143,6 +144,8 @@ pub(crate) struct Definitions {
     /// Names of what ANALYZE found out, by the locations of tables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) analyses: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) comments: Vec<Comment>,
 }
 
 impl Definitions {
@@ -158,9 +161,32 @@ impl Definitions {
         self.catalogs.iter().find(|catalog| catalog.name == name)
     }
 
+    /// Removes a table or view; comments stay, for what takes its place.
     pub(crate) fn remove(&mut self, schema: &str, name: &str) {
         self.tables.retain(|table| !(table.schema == schema && table.name == name));
         self.views.retain(|view| !(view.schema == schema && view.name == name));
+    }
+
+    /// Removes the comments on a relation and its columns.
+    pub(crate) fn forget_relation(&mut self, schema: &str, name: &str) {
+        let is_on =
+            |on: &CommentTarget| on.schema == schema && on.relation.as_deref() == Some(name);
+        self.comments.retain(|comment| !is_on(&comment.on));
+    }
+
+    /// Sets a comment, or removes it; returns whether that changes anything.
+    pub(crate) fn comment(&mut self, on: &CommentTarget, text: Option<&str>) -> bool {
+        let known = self.comments.iter().position(|comment| comment.on == *on);
+        match (known, text) {
+            (Some(idx), Some(text)) if self.comments[idx].text == text => return false,
+            (Some(idx), Some(text)) => self.comments[idx].text = text.to_owned(),
+            (None, Some(text)) => {
+                self.comments.push(Comment { on: on.clone(), text: text.to_owned() });
+            }
+            (Some(idx), None) => _ = self.comments.remove(idx),
+            (None, None) => return false,
+        }
+        true
     }
 
     pub(crate) fn has_schema_content(&self, schema: &str) -> bool {

@@ -33,6 +33,14 @@ pub enum Error {
         /// Relations whose names look alike, best first.
         similar: Vec<String>,
     },
+    /// No column of that name.
+    #[error("column \"{column}\" of relation \"{relation}\" does not exist")]
+    ColumnNotFound {
+        /// The table or view.
+        relation: String,
+        /// The name as asked for.
+        column: String,
+    },
     /// No catalog of that name.
     #[error("database \"{name}\" does not exist")]
     CatalogNotFound {

@@ -19,13 +19,14 @@
 //!                              └─> cache     columns and statistics of unchanged files
 //! ```
 //!
-//! [`metadata_columns`] are what a row of a table says of where it is stored. [`pin`] makes one statement see one version of a table.
+//! [`comments`] say what all of these are for, [`metadata_columns`] are what a row of a table says of where it is stored. [`pin`] makes one statement see one version of a table.
 
 pub mod error;
 pub mod store;
 
 mod analysis;
 mod cache;
+mod comments;
 mod database;
 mod definitions;
 mod delta;
@@ -54,6 +55,7 @@ mod tests;
 
 pub use analysis::{Analysis, AnalyzedTable, ColumnAnalysis};
 pub use cache::CacheUsage;
+pub use comments::{CommentTarget, Comments, Description, description_of};
 pub use database::Database;
 pub use definitions::{Column, ExternalTable, View};
 pub use error::{Error, Result};

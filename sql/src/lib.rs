@@ -7,7 +7,7 @@
 //!    far it is while it runs.
 //!
 //! [`metadata_columns`] keeps columns that a table has for one statement out of its `*`.
-//! [`names`] knows what PostgreSQL calls the columns of a result.
+//! [`names`] knows what PostgreSQL calls the columns of a result, and [`type_names`] some of their types.
 //! Skewed joins are decided in [`skew`], salted by a pass of the optimizer, and run by [`exec`]; [`codec`] is the wire form.
 //! [`fingerprint`] tells whether what was learned from files still holds.
 //! [`functions`] holds what PostgreSQL's functions have and the engine's have not, [`obstacle`] says what must not be
@@ -32,6 +32,7 @@ mod rewrite;
 pub mod settings;
 pub mod skew;
 mod time_travel;
+pub mod type_names;
 pub mod walk;
 
 pub use error::Error;

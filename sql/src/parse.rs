@@ -210,10 +210,16 @@ fn parse_one(
 /// Parses EXPLAIN of PostgreSQL's form of COPY; all others are left to DataFusion's parser.
 fn explained_copy(parser: &mut DFParser<'_>) -> Result<Option<Ast>, DataFusionError> {
     let mut options = ExplainStatementOptions::default();
+    let mut listed = vec![];
     let explained = parser.parser.maybe_parse(|parser| {
         parser.next_token();
-        options.analyze = parser.parse_keyword(Keyword::ANALYZE);
-        options.verbose = parser.parse_keyword(Keyword::VERBOSE);
+        match parser.peek_token_ref().token {
+            Token::LParen => listed = parser.parse_utility_options()?,
+            _ => {
+                options.analyze = parser.parse_keyword(Keyword::ANALYZE);
+                options.verbose = parser.parse_keyword(Keyword::VERBOSE);
+            }
+        }
         match parser.peek_keyword(Keyword::COPY) {
             true => Ok(()),
             false => parser.expected_ref("COPY", parser.peek_token_ref()),
@@ -221,6 +227,9 @@ fn explained_copy(parser: &mut DFParser<'_>) -> Result<Option<Ast>, DataFusionEr
     });
     if explained.ok().flatten().is_none() {
         return Ok(None);
+    }
+    if !listed.is_empty() {
+        options = ExplainStatementOptions::from_utility_options(&listed)?;
     }
     let statement = match postgres_copy(parser)? {
         Some(copy) => copy,
@@ -445,6 +454,16 @@ mod tests {
             }
             other => panic!("{other}"),
         }
+        let listed = "EXPLAIN (ANALYZE, VERBOSE on) COPY (SELECT 1) TO 'x.csv' (FORMAT csv)";
+        match parse(listed, Limits::default()).unwrap().remove(0).ast {
+            Ast::Explain(explain) => {
+                assert!(explain.options.analyze && explain.options.verbose);
+                assert!(matches!(*explain.statement, Ast::CopyTo(_)));
+            }
+            other => panic!("{other}"),
+        }
+        let unknown = "EXPLAIN (BUFFER) COPY (SELECT 1) TO 'x.csv' (FORMAT csv)";
+        assert!(error_of(unknown).to_string().contains("BUFFER"));
         let to_client = parse("COPY t TO STDOUT", Limits::default()).unwrap().remove(0);
         assert!(matches!(to_client.ast, Ast::Statement(_)) && to_client.copy.is_some());
     }

@@ -112,6 +112,9 @@ impl Session {
                 self.coordinator.lake.create_schema(&name, *if_not_exists).await?;
                 done("CREATE SCHEMA")
             }
+            Sql::Comment { object_type, object_name, comment, .. } => {
+                self.comment(*object_type, object_name, comment.as_deref()).await
+            }
             Sql::Drop { object_type, if_exists, names, cascade, .. } => {
                 self.drop_objects(*object_type, names, *if_exists, *cascade).await
             }
@@ -291,7 +294,7 @@ impl Session {
     }
 
     /// Returns schema and name of a relation to create or drop.
-    async fn qualified(&self, name: &ObjectName) -> Result<(String, String)> {
+    pub(super) async fn qualified(&self, name: &ObjectName) -> Result<(String, String)> {
         let parts = parts(name)?;
         match parts.as_slice() {
             [name] => Ok((self.creation_schema().await?, name.clone())),
@@ -308,7 +311,7 @@ impl Session {
     }
 
     /// Returns the name of a schema to create or drop.
-    async fn schema_to_change(&self, name: &ObjectName) -> Result<String> {
+    pub(super) async fn schema_to_change(&self, name: &ObjectName) -> Result<String> {
         match parts(name)?.as_slice() {
             [schema] => {
                 self.check_changes(self.database()).await?;

@@ -4,7 +4,8 @@
 //! one client.
 //!
 //! ```text
-//! session ─┬─> command     SET, SHOW, DDL, transactions ──> catalogs, analyze
+//! session ─┬─> announced   the columns of a result
+//!          ├─> command     SET, SHOW, DDL, transactions ──> catalogs, analyze, comments
 //!          ├─> run         plan, place, execute, retry, cancel ──> planning, threads, query, membership, key_profiles
 //!          ├─> copy        COPY … TO: staged, then shown
 //!          ├─> temporary   tables and views of this session alone
@@ -12,8 +13,10 @@
 //! ```
 
 mod analyze;
+mod announced;
 mod catalogs;
 mod command;
+mod comments;
 mod copy;
 mod information_schema;
 mod join_log;

@@ -3,6 +3,7 @@
 //! Every frontend opens one [`Session`] a client and runs statements through it. The branches are here, the work is in
 //! [`super::command`], [`super::run`] and [`super::copy`].
 
+use super::announced::TypedPlan;
 use super::names::{Catalogs, SessionCatalog};
 use super::query::QueryInfo;
 use super::running::{Deadline, Running};
@@ -10,9 +11,9 @@ use super::settings::{Settings, Shown};
 use super::system_tables::SystemSchema;
 use super::temporary::Temporary;
 use super::transaction::{Scope, Step, Transaction, Values};
-use super::{CATALOG, Coordinator, parameters, run};
+use super::{CATALOG, Coordinator, announced, parameters, run};
 use crate::error::{Error, Result};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::SchemaProvider;
 use datafusion::config::ConfigOptions;
 use datafusion::execution::{
@@ -25,9 +26,10 @@ use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use saltlake_catalog::Database;
 use saltlake_catalog::store::{Requests, counting, inherit};
-use saltlake_sql::names::{self, OutputNames};
+use saltlake_sql::names;
 use saltlake_sql::parse::Statement;
 use saltlake_sql::settings::SaltlakeOptions;
+use saltlake_sql::type_names::type_names;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -292,8 +294,8 @@ impl Session {
         };
         let Some(planned) = Self::planned_part(&statement.ast) else { return Ok(prepared) };
         let named = counting(Arc::clone(&prepared.requests), self.plan_named(planned));
-        let plan = match named.await {
-            Ok(plan) => plan,
+        let (plan, types) = match named.await {
+            Ok(planned) => planned,
             Err(error) => {
                 let error = self.with_similar(error, planned).await;
                 return Err(error.in_statement(&statement.sql));
@@ -301,7 +303,7 @@ impl Session {
         };
         prepared.parameters = parameters::parameter_types(&plan)?;
         if matches!(&statement.ast, Ast::Statement(_)) && !matches!(plan, LogicalPlan::Dml(_)) {
-            prepared.schema = Some(result_schema(&plan, &statement.names));
+            prepared.schema = Some(announced::schema(&plan, &statement.names, &types));
         }
         prepared.plan = Some(plan);
         Ok(prepared)
@@ -338,7 +340,8 @@ impl Session {
                 self.run_insert(plan, &prepared.statement.sql).await
             }
             _ => {
-                let schema = result_schema(&plan, &prepared.statement.names);
+                let types = announced::types_of(prepared.schema.as_deref());
+                let schema = announced::schema(&plan, &prepared.statement.names, &types);
                 self.run_query(plan, schema, &prepared.statement.sql).await.map(Outcome::Rows)
             }
         }
@@ -379,7 +382,7 @@ impl Session {
     }
 
     /// Plans a statement whose columns may have the names PostgreSQL lets them have: the same one twice, say.
-    async fn plan_named(&self, ast: &Ast) -> Result<LogicalPlan> {
+    async fn plan_named(&self, ast: &Ast) -> Result<TypedPlan> {
         let mut named = ast.clone();
         names::name_ordered(&mut named);
         match self.plan_ast(named.clone()).await {
@@ -393,9 +396,14 @@ impl Session {
         }
     }
 
-    async fn plan_ast(&self, ast: Ast) -> Result<LogicalPlan> {
+    async fn plan_ast(&self, ast: Ast) -> Result<TypedPlan> {
         let state = self.state();
-        self.coordinator.planning.run(inherit(run::statement_to_plan(state, ast))).await
+        let planning = async move {
+            let plan = run::statement_to_plan(state, ast).await?;
+            let types = type_names(&plan);
+            Ok((plan, types))
+        };
+        self.coordinator.planning.run(inherit(planning)).await
     }
 
     /// Returns the session's state as it is now.
@@ -589,19 +597,4 @@ impl Drop for Session {
 
 fn database_of(options: &SessionOptions) -> &str {
     if options.database.is_empty() { CATALOG } else { &options.database }
-}
-
-/// Returns the columns a client sees. All may be NULL: the planner's word is not kept by every operator, and clients
-/// reject batches that differ from the announced schema.
-fn result_schema(plan: &LogicalPlan, names: &OutputNames) -> SchemaRef {
-    let fields = plan.schema().as_arrow().fields();
-    let announced = |(field, name): (&Arc<Field>, Option<&str>)| {
-        let field = field.as_ref().clone().with_nullable(true);
-        match name {
-            Some(name) => field.with_name(name),
-            None => field,
-        }
-    };
-    let names = names.resolve(fields.len());
-    Arc::new(Schema::new(fields.iter().zip(names).map(announced).collect::<Vec<_>>()))
 }

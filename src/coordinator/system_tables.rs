@@ -133,11 +133,13 @@ fn join_decisions(list: &[(Uuid, JoinDecision)]) -> Result<RecordBatch> {
 }
 
 fn statistics(list: &[(String, Arc<Analysis>)]) -> Result<RecordBatch> {
-    let columns = || {
-        list.iter().flat_map(|(location, analysis)| {
+    let columns: Vec<_> = list
+        .iter()
+        .flat_map(|(location, analysis)| {
             analysis.columns.iter().map(move |(name, column)| (location, analysis, name, column))
         })
-    };
+        .collect();
+    let columns = || columns.iter().copied();
     let distinct = columns().map(|(.., column)| column.n_distinct);
     let distinct: Int64Array = distinct.map(|n| n.and_then(|n| i64::try_from(n).ok())).collect();
     let least: StringArray = columns().map(|(.., column)| column.min.clone()).collect();

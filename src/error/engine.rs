@@ -145,6 +145,7 @@ fn catalog(error: &CatalogError, trail: &mut Trail) -> Report {
             let report = Report::new(sqlstate::INVALID_CATALOG_NAME, error.to_string());
             return report.with_hint(did_you_mean(similar.first()));
         }
+        CatalogError::ColumnNotFound { .. } => sqlstate::UNDEFINED_COLUMN,
         CatalogError::ServiceFailed { .. } => sqlstate::IO_ERROR,
         CatalogError::ServiceRefused { .. } => sqlstate::INSUFFICIENT_PRIVILEGE,
         CatalogError::AlreadyExists { kind: "schema", .. } => sqlstate::DUPLICATE_SCHEMA,

@@ -73,14 +73,7 @@ pub(super) fn plan(text: &str) -> Report {
         .or_else(|| type_mismatch(text))
         .or_else(|| shape(text))
         .or_else(|| time_zone(text))
-        .or_else(|| unknown_setting(text))
         .unwrap_or_else(|| Report::new(code::SYNTAX_OR_RULE_VIOLATION, first_line(text)))
-}
-
-/// Returns the report of a setting that a function asks for and that is none.
-fn unknown_setting(text: &str) -> Option<Report> {
-    let is_unknown = text.starts_with("unrecognized configuration parameter ");
-    is_unknown.then(|| Report::new(code::UNDEFINED_OBJECT, first_line(text)))
 }
 
 /// Returns the report of a time zone that is none.

@@ -23,6 +23,7 @@ use crate::coordinator::{Coordinator, Outcome, Rows, Session, SessionOptions};
 use crate::error::{Class, Error, Report, Result};
 use crate::frontend::Security;
 use crate::frontend::flight::status;
+use crate::frontend::functions;
 use arrow::record_batch::RecordBatch;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
@@ -211,6 +212,7 @@ async fn start(
         user,
         application_name: text(headers, header::USER_AGENT).to_string(),
         frontend: "http",
+        extra_functions: functions::all(),
         ..SessionOptions::default()
     })?;
     match session.execute(sql).await? {

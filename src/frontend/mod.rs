@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod flight;
+pub mod functions;
 pub mod http;
 pub mod pg;
 pub mod tls;

@@ -4,6 +4,7 @@ use super::backend::{Backend, Reply};
 use super::diagnostic::Failure;
 use crate::coordinator::{Coordinator, Outcome, Session, SessionOptions};
 use crate::error::Error;
+use crate::frontend::functions;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ impl Embedded {
             user: "shell".to_string(),
             application_name: "saltlake sql".to_string(),
             frontend: "shell",
+            extra_functions: functions::all(),
             ..SessionOptions::default()
         };
         let session = coordinator.open_session(options).map_err(|error| refused(&lake, &error))?;

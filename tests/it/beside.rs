@@ -32,7 +32,7 @@ fn every_message_is_answered_as_postgres_answers_it() {
     crate::slt::load(&mut crate::harness::Pg::connect(&postgres.address).unwrap());
     let mut differences = Vec::new();
     let mut n_messages = 0;
-    for name in ["copy", "cursors", "functions", "prepared", "transactions"] {
+    for name in ["copy", "cursors", "functions", "prepared", "transactions", "types"] {
         let path = source_root().join(format!("tests/beside/{name}.txt"));
         let script = std::fs::read_to_string(path).unwrap();
         for (line, messages) in conversations(&script) {

@@ -9,12 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Output};
 
 /// Every client in Python, `run_NAME.py`.
-const PYTHON: [&str; 9] = [
+const PYTHON: [&str; 12] = [
     "adbc",
     "asyncpg",
     "duckdb",
+    "ibis",
     "pandas",
     "pg8000",
+    "pgbench",
+    "pgcli",
     "polars",
     "psycopg2",
     "psycopg3",
@@ -48,15 +51,16 @@ fn known_differences() -> BTreeSet<(String, String)> {
 
 /// Runs clients on both servers and compares; `run` runs the script of a client on an address.
 fn compare(clients: &[&str], run: impl Fn(&str, &str) -> Output) {
+    let run = |client: &str, address: &str, _: &str| run(client, address);
     compare_doors(clients, |postgres| postgres.to_owned(), |server| server.pg.clone(), run);
 }
 
-/// As [`compare`], with the addresses that the script is given.
+/// As [`compare`], with the addresses that the script is given; `run` is told where the PostgreSQL is, too.
 fn compare_doors(
     clients: &[&str],
     theirs: impl Fn(&str) -> String,
     ours: impl Fn(&Server) -> String,
-    run: impl Fn(&str, &str) -> Output,
+    run: impl Fn(&str, &str, &str) -> Output,
 ) {
     let Some(postgres) = Postgres::start() else { return };
     crate::slt::load(&mut Pg::connect(&postgres.address).unwrap());
@@ -68,8 +72,9 @@ fn compare_doors(
     let mut failures = Vec::new();
     for client in clients {
         let client = *client;
-        let [theirs, ours] =
-            addresses.each_ref().map(|address| results(client, address, &run(client, address)));
+        let [theirs, ours] = addresses
+            .each_ref()
+            .map(|address| results(client, address, &run(client, address, &postgres.address)));
         assert!(!theirs.is_empty(), "{client} checks nothing");
         let n_same = theirs.iter().filter(|(check, result)| ours.get(*check) == Some(*result));
         eprintln!("{client}: {} of {} checks as on PostgreSQL", n_same.count(), theirs.len());
@@ -103,8 +108,33 @@ fn flight_sql_prints_what_postgres_prints() {
     let Some(python) = Python::find() else { return };
     let theirs = |address: &str| format!("{address}#pg");
     let ours = |server: &Server| format!("{}#flight", server.flight);
-    compare_doors(&["flightsql"], theirs, ours, |_, address| {
+    compare_doors(&["flightsql"], theirs, ours, |_, address, _| {
         python.run_file(&source_root().join("tests/clients/run_flightsql.py"), &[address])
+    });
+}
+
+#[test]
+fn foreign_tables_of_postgres_hold_what_they_hold_there() {
+    let Some(python) = Python::find() else { return };
+    let (theirs, ours) =
+        (|postgres: &str| postgres.to_owned(), |server: &Server| server.pg.clone());
+    compare_doors(&["fdw"], theirs, ours, |_, address, postgres| {
+        python.run_file(&source_root().join("tests/clients/run_fdw.py"), &[address, postgres])
+    });
+}
+
+/// What Debian's `odbc-postgresql` registers; `unixodbc` reads it.
+const ODBC_DRIVERS: &str = "/etc/odbcinst.ini";
+
+#[test]
+fn odbc_prints_what_it_prints_on_postgres() {
+    let drivers = std::fs::read_to_string(ODBC_DRIVERS).unwrap_or_default();
+    if !drivers.contains("[PostgreSQL Unicode]") {
+        return skip("no ODBC driver (odbc-postgresql)");
+    }
+    let Some(python) = Python::find() else { return };
+    compare(&["odbc"], |_, address| {
+        python.run_file(&source_root().join("tests/clients/run_odbc.py"), &[address])
     });
 }
 

@@ -206,6 +206,12 @@ fn files_that_are_missing_broken_or_forbidden() {
             Code::PermissionDenied,
             "/var/tmp",
         ),
+        case(
+            "EXPLAIN (ANALYZE) COPY dept TO '/var/tmp/saltlake-must-not-exist.csv' (FORMAT csv)",
+            "42501",
+            Code::PermissionDenied,
+            "/var/tmp",
+        ),
     ];
     check(&server, &cases);
     assert!(!std::path::Path::new("/var/tmp/saltlake-must-not-exist.csv").exists());

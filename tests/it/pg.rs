@@ -1,7 +1,11 @@
 //! The PostgreSQL door as real clients use it: psql's own screens, and a driver that speaks binary.
 
-use crate::harness::{Message, Server, psql_command, rss_mib};
+use crate::harness::{
+    Message, READY_DEADLINE, Server, copy_folder, cpu_seconds, psql_command, rss_mib, source_root,
+    wait_until,
+};
 use crate::lake::Lake;
+use std::time::{Duration, Instant};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls};
 
@@ -55,6 +59,104 @@ fn psql_describes_a_table() {
          name   | text             |           |          |"
     );
     assert!(screen(&server, "\\d nyc.zones").contains("Table \"nyc.zones\""));
+}
+
+#[test]
+fn comments_are_kept_and_shown() {
+    let lake = lake();
+    let server = Server::standalone(&lake);
+    let mut pg = server.connect();
+    pg.run("CREATE VIEW cheap AS SELECT id FROM trips WHERE fare < 3");
+    for statement in [
+        "COMMENT ON TABLE trips IS 'one ride a row'",
+        "COMMENT ON COLUMN trips.fare IS 'in dollars; it''s gross'",
+        "COMMENT ON VIEW public.cheap IS 'cheap ones'",
+        "COMMENT ON SCHEMA nyc IS 'New York'",
+        "COMMENT ON COLUMN nyc.zones.zone IS 'its name'",
+    ] {
+        assert_eq!(pg.run(statement).tag, "COMMENT", "{statement}");
+    }
+    let tables = screen(&server, "\\dt+");
+    assert!(tables.ends_with("| one ride a row\n(1 row)"), "{tables}");
+    let columns = screen(&server, "\\d+ trips");
+    assert!(columns.contains("| in dollars; it's gross"), "{columns}");
+    assert!(screen(&server, "\\dv+").ends_with("| cheap ones\n(1 row)"));
+    assert!(screen(&server, "\\dn+ nyc").ends_with("| New York\n(1 row)"));
+    let all =
+        "SELECT objoid = 'trips'::regclass, objsubid, description FROM pg_description ORDER BY 3";
+    let expected = [
+        ["f", "0", "New York"],
+        ["f", "0", "cheap ones"],
+        ["t", "2", "in dollars; it's gross"],
+        ["f", "2", "its name"],
+        ["t", "0", "one ride a row"],
+    ];
+    assert_eq!(pg.rows(all), expected);
+    for (statement, code) in [
+        ("COMMENT ON TABLE nosuch IS 'x'", "42P01"),
+        ("COMMENT ON COLUMN trips.nosuch IS 'x'", "42703"),
+        ("COMMENT ON COLUMN trips IS 'x'", "42601"),
+        ("COMMENT ON VIEW trips IS 'x'", "42809"),
+        ("COMMENT ON TABLE cheap IS 'x'", "42809"),
+        ("COMMENT ON SCHEMA nosuch IS 'x'", "3F000"),
+        ("COMMENT ON ROLE test IS 'x'", "0A000"),
+    ] {
+        assert_eq!(pg.error(statement).code, code, "{statement}");
+    }
+    // What takes a view's place keeps its comment; what is dropped loses it.
+    pg.run("CREATE OR REPLACE VIEW cheap AS SELECT id FROM trips WHERE fare < 2");
+    pg.run("COMMENT ON TABLE trips IS NULL");
+    drop(pg);
+    drop(server);
+    let server = Server::standalone(&lake);
+    let mut pg = server.connect();
+    let relations =
+        "SELECT obj_description('cheap'::regclass, 'pg_class'), obj_description('trips'::regclass)";
+    assert_eq!(pg.rows(relations), [["cheap ones", "NULL"]]);
+    pg.run("DROP VIEW cheap");
+    pg.run("CREATE VIEW cheap AS SELECT 1 AS id");
+    assert_eq!(pg.rows(relations), [["NULL", "NULL"]]);
+}
+
+#[test]
+fn metadata_of_tables_bring_comments_and_numbers_of_rows() {
+    let lake = lake();
+    let table = source_root().join("tests/iceberg/tables/spark_v1");
+    copy_folder(&table, &lake.path().join("described"));
+    // The newest document says what the table and a column are for.
+    let metadata = lake.path().join("described/metadata");
+    let documents = std::fs::read_dir(&metadata).unwrap().map(|entry| entry.unwrap().path());
+    let document = documents.filter(|path| path.to_string_lossy().ends_with("metadata.json")).max();
+    let path = document.unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    json["properties"]["comment"] = "rows of Spark".into();
+    for schema in json["schemas"].as_array_mut().unwrap() {
+        schema["fields"][0]["doc"] = "the key".into();
+    }
+    std::fs::write(&path, json.to_string()).unwrap();
+    let table = source_root().join("tests/delta/tables/basic_decimal_table");
+    copy_folder(&table, &lake.path().join("decimals"));
+    let log = lake.path().join("decimals/_delta_log/00000000000000000000.json");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let (before, after) = text.split_once(r#"\"metadata\":{}"#).unwrap();
+    let commented = format!(r#"{before}\"metadata\":{{\"comment\":\"of Delta\"}}{after}"#);
+    std::fs::write(&log, commented).unwrap();
+    let server = Server::standalone(&lake);
+    let mut pg = server.connect();
+    let n_rows = pg.scalar("SELECT count(*) FROM described");
+    let class = "SELECT reltuples FROM pg_class WHERE oid = 'described'::regclass";
+    assert_eq!(pg.scalar(class), n_rows);
+    // Nothing is read to count the rows of plain files.
+    assert_eq!(pg.scalar("SELECT reltuples FROM pg_class WHERE oid = 'trips'::regclass"), "-1");
+    let comments = "SELECT objsubid, description FROM pg_description WHERE objoid = 'described'::regclass ORDER BY 1";
+    assert_eq!(pg.rows(comments), [["0", "rows of Spark"], ["1", "the key"]]);
+    for (command, comment) in [("\\d+ described", "| the key"), ("\\d+ decimals", "| of Delta")] {
+        let columns = screen(&server, command);
+        assert!(columns.contains(comment), "{columns}");
+    }
+    pg.run("COMMENT ON TABLE described IS 'ours'");
+    assert_eq!(pg.rows(comments), [["0", "ours"], ["1", "the key"]]);
 }
 
 fn with_driver<F: Future<Output = ()>>(server: &Server, test: impl FnOnce(Client) -> F) {
@@ -182,6 +284,42 @@ fn a_long_result_is_streamed_in_constant_memory_and_cancelled_in_the_middle() {
     let error = pg.count_rows().unwrap_err();
     assert_eq!(error.code, "57014", "{error}");
     assert_eq!(pg.scalar("SELECT 1"), "1");
+}
+
+#[test]
+fn a_cancelled_nested_loop_join_frees_its_threads() {
+    let lake = Lake::standard();
+    let server = Server::standalone(&lake);
+    let mut pg = server.connect();
+    let quick = "SELECT sum(n) FROM numbers";
+    let sum = pg.scalar(quick);
+    pg.start("SELECT count(*) FROM numbers a, numbers b, numbers c WHERE a.n + b.n + c.n = 7")
+        .unwrap();
+    let pid = server.process.pid();
+    let before = cpu_seconds(pid);
+    wait_until("rows are compared", READY_DEADLINE, || cpu_seconds(pid) > before + 2.0);
+    pg.canceller()();
+    assert_eq!(pg.count_rows().unwrap_err().code, "57014");
+    let started = Instant::now();
+    assert_eq!(pg.scalar(quick), sum);
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(2), "the next statement waited {took:?}");
+}
+
+#[test]
+fn a_scrolling_cursor_keeps_only_so_much() {
+    let lake = lake();
+    let server = Server::standalone(&lake);
+    let mut pg = server.connect();
+    let before = rss_mib(server.process.pid());
+    pg.run("BEGIN");
+    pg.run("DECLARE s SCROLL CURSOR FOR SELECT value, repeat('x', 1000) FROM generate_series(1, 10000000) t (value)");
+    pg.run("FETCH 10 FROM s");
+    assert_eq!(pg.rows("FETCH BACKWARD 2 FROM s")[0][0], "9");
+    let error = pg.error("FETCH LAST FROM s");
+    assert_eq!(error.code, "54000", "{error}");
+    let after = rss_mib(server.process.pid());
+    assert!(after < before + 300, "{before} MiB before, {after} MiB after");
 }
 
 #[test]

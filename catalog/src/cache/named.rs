@@ -214,7 +214,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_value_is_loaded_once_for_equal_keys() {
-        let cache: Named<String, u32> = Named::new("numbers", 1 << 20, |key, _| key.len());
+        let cache: Named<String, u32> =
+            Named::new("numbers", 1 << 20, |key: &String, _: &u32| key.len());
         for _ in 0..3 {
             assert_eq!(cache.get("one".to_owned(), async { Ok(1) }).await.unwrap(), 1);
         }

@@ -8,11 +8,17 @@ use crate::error::{Error, Result};
 use crate::iceberg::{
     Column, ColumnRule, Kind, MappedName, NameMapping, Primitive, ScanDelete, ScanSpec, TableSchema,
 };
-use delta_kernel::schema::{ArrayType, DataType, MapType, PrimitiveType, StructField, StructType};
+use delta_kernel::schema::{
+    ArrayType, DataType, MapType, MetadataValue, PrimitiveType, StructField, StructType,
+};
 use delta_kernel::table_configuration::TableConfiguration;
 use delta_kernel::table_features::ColumnMappingMode;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Metadata of a field that says what it is for.
+const COMMENT: &str = "comment";
 
 /// What workers are told of a table's columns.
 #[derive(Serialize, Deserialize)]
@@ -91,6 +97,17 @@ impl Columns {
         let json = serde_json::to_string(document).map_err(|error| broken(&error))?;
         let schema = Arc::new(TableSchema { id: 0, columns, json });
         Ok(Self { schema, mapping: Arc::new(NameMapping { fields }), rule, all })
+    }
+
+    /// Returns what columns are for, as far as the log says.
+    pub(super) fn comments(&self) -> BTreeMap<String, String> {
+        let document = serde_json::from_str::<Document>(&self.schema.json).ok();
+        let fields = document.iter().flat_map(|document| document.schema.fields());
+        let comment = |field: &StructField| match field.metadata().get(COMMENT)? {
+            MetadataValue::String(text) => Some((field.name().clone(), text.clone())),
+            _ => None,
+        };
+        fields.filter_map(comment).collect()
     }
 
     /// Returns partition columns in their order.

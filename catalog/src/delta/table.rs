@@ -11,6 +11,7 @@ use super::prune::Located;
 use super::version::{Place, Version};
 use crate::analysis::AnalyzedTable;
 use crate::cache::Caches;
+use crate::comments::Description;
 use crate::error::Result;
 use crate::iceberg::{At, FILE, Reserved, TableSource};
 use crate::scan_log::{ScanLog, TableScan};
@@ -77,6 +78,11 @@ impl DeltaTable {
         let reserved = Reserved::of_delta(wanted, schema)?;
         let arrow = reserved.added_to(schema).arrow();
         Some(Self { arrow, reserved: Some(Arc::new(reserved)), ..self.clone() })
+    }
+
+    /// Returns what the version that was loaded says of the table.
+    pub(crate) fn description(&self) -> Description {
+        Description { columns: self.loaded.columns.comments(), ..Description::default() }
     }
 
     /// Returns the table of the commits that are in the log.

@@ -21,6 +21,8 @@ const MAX_FIXED_BYTES: i32 = 4096;
 const THETA_SKETCH: &str = "apache-datasketches-theta-v1";
 /// The property that maps names to field ids.
 const NAME_MAPPING: &str = "schema.name-mapping.default";
+/// The property that says what a table is for.
+const COMMENT: &str = "comment";
 
 fn corrupt(path: &str, error: impl std::fmt::Display) -> Error {
     let text = error.to_string();
@@ -58,6 +60,7 @@ pub(super) fn parse_metadata(path: &str, document: &[u8]) -> Result<TableMetadat
         history: metadata.history().iter().map(|log| (log.timestamp_ms, log.snapshot_id)).collect(),
         n_distinct: metadata.statistics_iter().map(n_distinct_of).collect(),
         name_mapping: metadata.properties().get(NAME_MAPPING).cloned(),
+        comment: metadata.properties().get(COMMENT).cloned(),
         document_bytes: document.len(),
     })
 }

@@ -92,6 +92,8 @@ pub(crate) struct TableMetadata {
     pub(crate) name_mapping: Option<String>,
     /// Distinct values that statistics files tell, by snapshot and field.
     pub(crate) n_distinct: BTreeMap<i64, BTreeMap<i32, u64>>,
+    /// The property `comment`.
+    pub(crate) comment: Option<String>,
     /// Bytes of the document, a measure of what this value weighs.
     pub(crate) document_bytes: usize,
 }

@@ -18,6 +18,7 @@ use super::source::TableSource;
 use super::statistics::statistics_of;
 use crate::analysis::AnalyzedTable;
 use crate::cache::{Caches, FileKey};
+use crate::comments::{Description, of_iceberg_fields};
 use crate::error::{Error, Result};
 use crate::location::{Locations, store_path};
 use crate::pin;
@@ -247,6 +248,25 @@ impl fmt::Debug for IcebergTable {
 }
 
 impl IcebergTable {
+    /// Returns what the metadata that were loaded say of the table.
+    pub(crate) fn description(&self) -> Description {
+        let metadata = &self.loaded.metadata;
+        let snapshot = match self.at.find(&self.name, metadata) {
+            Ok((snapshot, _)) => snapshot,
+            Err(_) => None,
+        };
+        let total = |snapshot: &Snapshot, name: &str| snapshot.summary.get(name)?.parse().ok();
+        let n_rows = snapshot.and_then(|snapshot| {
+            let n_deleted: u64 = total(&snapshot, "total-position-deletes").unwrap_or_default();
+            Some(total(&snapshot, "total-records")?.saturating_sub(n_deleted))
+        });
+        Description {
+            comment: metadata.comment.clone(),
+            columns: of_iceberg_fields(&self.schema.json),
+            n_rows,
+        }
+    }
+
     /// Reads the table's newest metadata.
     ///
     /// # Errors

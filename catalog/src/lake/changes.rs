@@ -1,15 +1,18 @@
-//! What statements change in a lake: schemas, external tables and views come and go.
+//! What statements change in a lake: schemas, external tables and views come and go, and get comments.
 //!
 //! Every change is checked first, against what is there now, and then once more inside the write, against what another
 //! writer may have defined meanwhile.
 
 use super::{Lake, MAX_NAME_BYTES, MAX_VIEW_BYTES, RelationKind, all_schemas};
-use crate::definitions::{ExternalTable, View};
+use crate::comments::{CommentTarget, MAX_COMMENT_BYTES};
+use crate::definitions::{Definitions, ExternalTable, View};
 use crate::discovery::{PUBLIC, RESERVED_SCHEMAS, is_plain_name};
 use crate::error::{Error, Result};
 use crate::format::normalize_options;
 use crate::view::{self, ViewName};
+use datafusion::catalog::TableProvider;
 use futures::future::BoxFuture;
+use std::sync::Arc;
 
 impl Lake {
     /// Creates a schema.
@@ -83,6 +86,7 @@ impl Lake {
                 definitions.schemas.remove(name);
                 definitions.tables.retain(|table| table.schema != name);
                 definitions.views.retain(|view| view.schema != name);
+                definitions.comments.retain(|comment| comment.on.schema != name);
                 Ok(Some(()))
             })
             .await?;
@@ -226,6 +230,7 @@ impl Lake {
                     return Err(wrong_kind());
                 }
                 definitions.remove(schema, name);
+                definitions.forget_relation(schema, name);
                 Ok(Some(()))
             })
             .await?;
@@ -246,6 +251,61 @@ impl Lake {
                 Err(self.table_not_found(schema, name).await)
             }
         }
+    }
+}
+
+impl Lake {
+    /// Says what a schema, a relation or a column is for; `None` takes back what was said. `kind` is what a relation is
+    /// called.
+    ///
+    /// # Errors
+    /// When it does not exist, or a relation is of another kind ([`Error::WrongKind`]).
+    pub fn comment<'a>(
+        &'a self,
+        on: &'a CommentTarget,
+        kind: Option<RelationKind>,
+        text: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.set_comment(on, kind, text))
+    }
+
+    async fn set_comment(
+        &self,
+        on: &CommentTarget,
+        kind: Option<RelationKind>,
+        text: Option<&str>,
+    ) -> Result<()> {
+        let CommentTarget { schema, relation, column } = on;
+        if text.is_some_and(|text| text.len() > MAX_COMMENT_BYTES) {
+            let message = format!("its comment is longer than {MAX_COMMENT_BYTES} bytes");
+            let name = column.as_ref().or(relation.as_ref()).unwrap_or(schema).clone();
+            return Err(Error::InvalidDefinition { name, message });
+        }
+        let definitions = self.definitions.read().await?;
+        self.check_schema(&definitions, schema).await?;
+        if let Some(name) = relation {
+            match (self.relation_kind(schema, name).await?, kind) {
+                (None, _) => return Err(self.table_not_found(schema, name).await),
+                (Some(found), Some(expected)) if found != expected => {
+                    let expected = expected.name();
+                    return Err(Error::WrongKind { name: name.clone(), expected });
+                }
+                _ => {}
+            }
+        }
+        if let (Some(name), Some(column)) = (relation, column) {
+            let provider = self.relation_provider(schema, name).await?;
+            let has_column =
+                |table: Arc<dyn TableProvider>| table.schema().column_with_name(column).is_some();
+            if !provider.is_some_and(has_column) {
+                let (relation, column) = (name.clone(), column.clone());
+                return Err(Error::ColumnNotFound { relation, column });
+            }
+        }
+        let change =
+            |definitions: &mut Definitions| Ok(definitions.comment(on, text).then_some(()));
+        self.definitions.update(change).await?;
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ pub use services::Catalog;
 
 use crate::analysis::Analyses;
 use crate::cache::{CacheUsage, Caches};
+use crate::comments::Comments;
 use crate::definitions::{DefinitionStore, Definitions, ExternalTable, View};
 use crate::discovery::{Discovered, Discovery, Found, PUBLIC};
 use crate::error::{Error, Result};
@@ -103,7 +104,7 @@ pub struct Relation {
     pub format: Option<String>,
     /// Where its data is; `None` for a view.
     pub location: Option<String>,
-    /// What its definition says it is for.
+    /// What it is for, if a statement said so.
     pub comment: Option<String>,
 }
 
@@ -114,6 +115,8 @@ pub struct Names {
     pub schemas: Vec<String>,
     /// All tables and views, sorted by schema and name.
     pub relations: Vec<Relation>,
+    /// What statements said of them.
+    pub comments: Comments,
 }
 
 /// Names, and what they were made of.
@@ -274,9 +277,16 @@ impl Lake {
             }
         }
         relations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        let comments = Comments::of(&definitions.comments);
+        for relation in &mut relations {
+            if let Some(comment) = comments.relation(&relation.schema, &relation.name) {
+                relation.comment = Some(comment.to_owned());
+            }
+        }
         Names {
             schemas: all_schemas(definitions, &discovered.schemas).into_iter().collect(),
             relations,
+            comments,
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::ServiceCatalog;
 use crate::cache::Caches;
+use crate::comments::Description;
 use crate::error::Result;
 use crate::iceberg::{At, IcebergTable, Inspection, Place};
 use crate::pin;
@@ -45,6 +46,11 @@ impl ServiceTable {
         let table = Box::pin(IcebergTable::load(name, place, caches, at)).await?;
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         Ok(Self { catalog, namespace, name, table, loaded_at })
+    }
+
+    /// Returns what its metadata say of it.
+    pub(crate) fn description(&self) -> Description {
+        self.table.description()
     }
 
     /// Returns the table with those of the wanted metadata columns that it has; `None` when it has none of them.

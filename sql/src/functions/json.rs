@@ -17,12 +17,11 @@ mod value;
 
 pub use planner::JsonPlanner;
 
+use crate::type_names::KEY;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::logical_expr::ScalarUDF;
 use std::sync::Arc;
 
-/// Metadata by which the PostgreSQL frontend announces a type that Arrow has not.
-const TYPE_METADATA: &str = "saltlake.pg_type";
 /// Metadata of Arrow's canonical extension types.
 const EXTENSION_METADATA: &str = "ARROW:extension:name";
 
@@ -51,7 +50,7 @@ impl Flavor {
     /// Returns the flavor of a field; `None` for one that is not known to be JSON.
     fn of(field: &Field) -> Option<Self> {
         let metadata = field.metadata();
-        match metadata.get(TYPE_METADATA).map(String::as_str) {
+        match metadata.get(KEY).map(String::as_str) {
             Some("json") => Some(Self::Json),
             Some("jsonb") => Some(Self::Jsonb),
             _ => (metadata.get(EXTENSION_METADATA).map(String::as_str) == Some("arrow.json"))
@@ -61,7 +60,7 @@ impl Flavor {
 
     /// Returns a field that says what it holds.
     fn field(self, name: &str) -> FieldRef {
-        let metadata = [(TYPE_METADATA.to_string(), self.name().to_string())].into();
+        let metadata = [(KEY.to_string(), self.name().to_string())].into();
         Arc::new(Field::new(name, DataType::Utf8, true).with_metadata(metadata))
     }
 }

@@ -10,6 +10,7 @@
 use super::FlightOptions;
 use super::status;
 use crate::coordinator::{Coordinator, Prepared, Session, SessionOptions};
+use crate::frontend::functions;
 use arrow_flight::{BasicAuth, HandshakeRequest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -254,6 +255,7 @@ impl Clients {
             database: text(DATABASE_HEADER).to_string(),
             application_name: text("user-agent").to_string(),
             frontend: "flight",
+            extra_functions: functions::all(),
             ..SessionOptions::default()
         };
         let session =

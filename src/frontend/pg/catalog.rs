@@ -12,6 +12,7 @@ mod rewrite;
 mod rows;
 mod snapshot;
 mod tables;
+mod typed_null;
 
 pub use named::{Named, ShownCursor, ShownStatement};
 

@@ -1,14 +1,16 @@
 //! SQL cursors: `DECLARE`, `FETCH`, `MOVE`, `CLOSE`.
 //!
 //! A cursor is a portal under a name of SQL, so a driver may declare in one protocol and fetch in the other.
-//! Limit: a cursor only goes forward, whatever it was declared as. It holds its query's place among the running ones
-//! until it is closed.
+//! One that was declared `SCROLL` goes back to rows it has given ([`super::scroll`]); any other only goes forward, where
+//! PostgreSQL also lets those scroll whose plans can run backward.
+//! Limit: a cursor holds its query's place among the running ones until its last row was read or it is closed.
 
 use super::connection::Connection;
 use super::failure::{Failure, Interrupt, Severity};
 use super::portal::{CursorOptions, Portal, PortalState};
 use super::prepared::{Kind, PreparedStatement, limit};
 use super::rows::{self, Progress, RowCursor};
+use super::scroll::{self, ScrollCursor};
 use super::statement::{DeclareCursor, Direction, Fetch};
 use super::transaction::outside_of_transaction;
 use crate::coordinator::{Outcome, Prepared};
@@ -40,7 +42,10 @@ impl Connection {
         let statement = PreparedStatement::new(Kind::Empty, Vec::new(), sql);
         let depth = self.transaction.depth();
         let mut portal = Portal::new(Arc::new(statement), Vec::new(), formats, depth);
-        portal.state = PortalState::Running(Box::new(cursor));
+        portal.state = match declare.is_scrollable {
+            true => PortalState::Scrolling(Box::new(ScrollCursor::new(cursor))),
+            false => PortalState::Running(Box::new(cursor)),
+        };
         portal.cursor = Some(CursorOptions {
             is_holdable: declare.is_held,
             is_held: false,
@@ -87,7 +92,8 @@ impl Connection {
             return Err(unknown_cursor(&fetch.name).into());
         };
         self.start_query(&mut portal).await?;
-        if let Err(failure) = way(&portal, direction) {
+        let is_forward_only = !matches!(portal.state, PortalState::Scrolling(_));
+        if let Some(failure) = way(&portal, direction).err().filter(|_| is_forward_only) {
             // The cursor was not touched, so it stays.
             self.portals.insert(fetch.name.clone(), portal);
             return Err(failure.into());
@@ -134,6 +140,10 @@ impl Connection {
         direction: Direction,
         formats: Option<&[i16]>,
     ) -> Result<u64, Interrupt> {
+        if matches!(portal.state, PortalState::Scrolling(_)) {
+            let formats = formats.map_or_else(|| portal.formats.clone(), <[i16]>::to_vec);
+            return self.scroll(portal, is_move, direction, &formats).await;
+        }
         let (n_passed, n_rows) = way(portal, direction)?;
         let time_zone = self.time_zone();
         let formats = formats.map_or_else(|| portal.formats.clone(), <[i16]>::to_vec);
@@ -163,6 +173,31 @@ impl Connection {
         Ok(sent)
     }
 
+    /// Moves a cursor that keeps its rows, and sends those on its way unless it only moves.
+    pub(super) async fn scroll(
+        &mut self,
+        portal: &mut Portal,
+        is_move: bool,
+        direction: Direction,
+        formats: &[i16],
+    ) -> Result<u64, Interrupt> {
+        let others = self.portals.values().map(|portal| match &portal.state {
+            PortalState::Scrolling(cursor) => cursor.n_bytes(),
+            _ => 0,
+        });
+        let max_bytes = scroll::MAX_BYTES.saturating_sub(others.sum());
+        let time_zone = self.time_zone();
+        let PortalState::Scrolling(cursor) = &mut portal.state else { return Ok(0) };
+        self.session.resume(cursor.source().query());
+        let drained = self.shutdown.drained.clone();
+        let way = cursor.go(direction, max_bytes, &mut self.socket, &drained).await?;
+        if !is_move {
+            cursor.send(&way, formats, time_zone, &mut self.socket).await?;
+        }
+        self.session.suspend(cursor.source().query());
+        Ok(way.n_rows())
+    }
+
     pub(super) fn close_cursor(&mut self, name: Option<&str>) -> Result<&'static str, Interrupt> {
         let Some(name) = name else {
             self.portals.clear();
@@ -180,21 +215,23 @@ fn way(portal: &Portal, direction: Direction) -> Result<(u64, u64), Failure> {
     let is_at_end = matches!(portal.state, PortalState::Exhausted(_));
     match direction {
         Direction::Forward(n_rows) => Ok((0, n_rows)),
-        Direction::Relative(n_rows) => Ok((n_rows - 1, 1)),
-        Direction::Absolute(row) if row > portal.position => Ok((row - 1 - portal.position, 1)),
+        Direction::Relative(n_rows) if n_rows > 0 => Ok((n_rows.unsigned_abs() - 1, 1)),
         // It is on no row, so it can stay there.
-        Direction::Stay if portal.position == 0 || is_at_end => Ok((0, 0)),
-        Direction::Stay | Direction::Absolute(_) | Direction::Backward => Err(only_forward(portal)),
+        Direction::Relative(0) if portal.position == 0 || is_at_end => Ok((0, 0)),
+        Direction::Absolute(row) => match u64::try_from(row) {
+            Ok(row) if row > portal.position => Ok((row - 1 - portal.position, 1)),
+            // Nothing was read yet, so it can stay in front of all rows.
+            Ok(0) if portal.position == 0 && !is_at_end => Ok((0, 0)),
+            _ => Err(only_forward()),
+        },
+        Direction::Relative(_) | Direction::Backward(_) => Err(only_forward()),
     }
 }
 
-fn only_forward(portal: &Portal) -> Failure {
+fn only_forward() -> Failure {
     let mut failure = Failure::new(Severity::Error, "55000", "cursor can only scan forward");
-    if portal.cursor.is_some_and(|cursor| cursor.is_scrollable) {
-        let message = "moving a cursor backward is not supported";
-        failure = Failure::new(Severity::Error, "0A000", message);
-        failure.report.hint = Some("Close it and declare it again to read from the start.".into());
-    }
+    let hint = "Declare it with SCROLL option to enable backward scan.";
+    failure.report.hint = Some(hint.into());
     failure
 }
 
@@ -206,9 +243,8 @@ impl Fetch {
     /// Returns how many rows it gives at most.
     pub(super) fn n_rows(&self) -> u64 {
         match self.direction {
-            Direction::Forward(n_rows) => n_rows,
+            Direction::Forward(n_rows) | Direction::Backward(n_rows) => n_rows,
             Direction::Absolute(_) | Direction::Relative(_) => 1,
-            Direction::Stay | Direction::Backward => 0,
         }
     }
 }
@@ -218,6 +254,7 @@ impl Direction {
     pub(super) fn shortened(self, n_rows: u64) -> Self {
         match self {
             Self::Forward(n) => Self::Forward(n.min(n_rows)),
+            Self::Backward(n) => Self::Backward(n.min(n_rows)),
             other => other,
         }
     }

@@ -18,6 +18,7 @@ mod params;
 mod portal;
 mod prepared;
 mod rows;
+mod scroll;
 mod socket;
 mod startup;
 mod statement;

@@ -8,7 +8,8 @@ use super::connection::Connection;
 use super::failure::Interrupt;
 use super::prepared::{Kind, PreparedStatement};
 use super::rows::{Progress, RowCursor};
-use super::statement::{self, Fetch, Local};
+use super::scroll::ScrollCursor;
+use super::statement::{self, Direction, Fetch, Local};
 use crate::coordinator::Outcome;
 use arrow::datatypes::SchemaRef;
 use datafusion::scalar::ScalarValue;
@@ -53,6 +54,8 @@ pub enum PortalState {
     Ready,
     /// There may be more rows.
     Running(Box<RowCursor>),
+    /// Its rows are kept, so that it can go back to them.
+    Scrolling(Box<ScrollCursor>),
     /// All rows are out; executing again gives none.
     Exhausted(SchemaRef),
     /// A FETCH that was cut short.
@@ -101,6 +104,7 @@ impl Portal {
     pub fn schema(&self) -> Option<SchemaRef> {
         match &self.state {
             PortalState::Running(cursor) => Some(Arc::clone(cursor.schema())),
+            PortalState::Scrolling(cursor) => Some(Arc::clone(cursor.source().schema())),
             PortalState::Exhausted(schema) => Some(Arc::clone(schema)),
             _ => None,
         }
@@ -135,6 +139,15 @@ impl Connection {
             return self.run_fetch_portal(portal, &fetch, max_rows).await;
         }
         self.start_portal(portal).await?;
+        if matches!(portal.state, PortalState::Scrolling(_)) {
+            let wanted = max_rows.unwrap_or(u64::MAX);
+            let formats = portal.formats.clone();
+            let n_rows = self.scroll(portal, false, Direction::Forward(wanted), &formats).await?;
+            return match n_rows == wanted {
+                true => self.socket.put(&PortalSuspended::new()),
+                false => self.socket.put(&CommandComplete::new(format!("SELECT {n_rows}"))),
+            };
+        }
         match &mut portal.state {
             PortalState::Running(cursor) => {
                 self.session.resume(cursor.query());
@@ -221,7 +234,10 @@ impl Connection {
         let part = max_rows.unwrap_or(u64::MAX).min(n_left);
         let direction = match portal.state {
             PortalState::Ready => fetch.direction.shortened(part),
-            _ => statement::Direction::Forward(part),
+            _ => match fetch.direction {
+                Direction::Backward(_) => Direction::Backward(part),
+                _ => Direction::Forward(part),
+            },
         };
         let formats = portal.formats.clone();
         let n_rows = self.fetch(fetch, direction, Some(&formats)).await?;

@@ -182,6 +182,20 @@ impl RowCursor {
         }
     }
 
+    /// Returns the rows that come next; `None` at the end.
+    ///
+    /// # Errors
+    /// When the query fails, the client leaves, or `drained` fires.
+    pub async fn next_rows(
+        &mut self,
+        socket: &mut Socket,
+        drained: &CancellationToken,
+    ) -> Result<Option<RecordBatch>, Interrupt> {
+        let rows = self.next_batch(socket, drained).await?;
+        self.put_notice(socket)?;
+        Ok(rows)
+    }
+
     /// Passes over up to `max_rows` rows; returns how many there were.
     ///
     /// # Errors
@@ -233,9 +247,7 @@ impl RowCursor {
     ) -> Result<Option<(&mut Shape, &mut BatchEncoder)>, Interrupt> {
         while self.batch.as_ref().is_none_or(|current| current.encoder.is_done()) {
             self.batch = None;
-            let batch = self.next_batch(socket, drained).await?;
-            self.put_notice(socket)?;
-            match batch {
+            match self.next_rows(socket, drained).await? {
                 None => return Ok(None),
                 Some(batch) => {
                     let encoder = BatchEncoder::new(&batch, &self.rows.schema, &self.styles)?;
@@ -282,7 +294,11 @@ impl RowCursor {
     }
 }
 
-fn styles(formats: &[i16], schema: &Schema, time_zone: Tz) -> Result<Vec<Style>, Failure> {
+/// Returns how each column is written.
+///
+/// # Errors
+/// When the formats do not fit the columns.
+pub fn styles(formats: &[i16], schema: &Schema, time_zone: Tz) -> Result<Vec<Style>, Failure> {
     let formats = column_formats(formats, schema.fields().len())?;
     Ok(formats.into_iter().map(|format| Style { format, time_zone }).collect())
 }

@@ -4,6 +4,7 @@ use super::catalog::Catalog;
 use super::failure::{Failure, Interrupt, Severity};
 use super::socket::Socket;
 use crate::coordinator::{Coordinator, Session, SessionOptions};
+use crate::frontend::functions;
 use crate::frontend::tls::Tls;
 use bytes::Buf;
 use pgwire::messages::PgWireFrontendMessage;
@@ -138,7 +139,7 @@ pub fn open_session(
         frontend: "pg",
         client: Some(client),
         extra_schemas: catalog.schemas(),
-        extra_functions: catalog.functions(),
+        extra_functions: [functions::all(), catalog.functions()].concat(),
     };
     let session = coordinator.open_session(options).map_err(fatal)?;
     catalog.attach(&session);

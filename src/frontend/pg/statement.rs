@@ -104,16 +104,14 @@ pub struct Fetch {
 /// Where a FETCH goes from where the cursor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// This many rows on; `u64::MAX` for all.
+    /// This many rows on, at least one; `u64::MAX` for all.
     Forward(u64),
-    /// To the row with this number, from 1.
-    Absolute(u64),
-    /// To the row this many further on, from 1.
-    Relative(u64),
-    /// To the row it is on.
-    Stay,
-    /// To a row before.
-    Backward,
+    /// This many rows back, at least one; `u64::MAX` for all.
+    Backward(u64),
+    /// To the row with this number, from 1; a negative one is counted from the end, 0 is in front of the first.
+    Absolute(i64),
+    /// To the row this many further on, or back where it is negative.
+    Relative(i64),
 }
 
 impl Direction {
@@ -124,25 +122,20 @@ impl Direction {
             FetchDirection::Forward { limit } => Self::forward(limit.as_ref().map_or(1, number)),
             FetchDirection::All | FetchDirection::ForwardAll => Self::Forward(u64::MAX),
             FetchDirection::Backward { limit } => Self::forward(-limit.as_ref().map_or(1, number)),
+            FetchDirection::BackwardAll => Self::Backward(u64::MAX),
+            FetchDirection::Prior => Self::Backward(1),
             FetchDirection::First => Self::Absolute(1),
-            FetchDirection::Absolute { limit } => match u64::try_from(number(limit)) {
-                Ok(row) if row > 0 => Self::Absolute(row),
-                _ => Self::Backward,
-            },
-            FetchDirection::Relative { limit } => match number(limit) {
-                0 => Self::Stay,
-                n => u64::try_from(n).map_or(Self::Backward, Self::Relative),
-            },
-            FetchDirection::Prior | FetchDirection::Last | FetchDirection::BackwardAll => {
-                Self::Backward
-            }
+            FetchDirection::Last => Self::Absolute(-1),
+            FetchDirection::Absolute { limit } => Self::Absolute(number(limit)),
+            FetchDirection::Relative { limit } => Self::Relative(number(limit)),
         }
     }
 
     fn forward(n_rows: i64) -> Self {
         match n_rows {
-            0 => Self::Stay,
-            n_rows => u64::try_from(n_rows).map_or(Self::Backward, Self::Forward),
+            0 => Self::Relative(0),
+            n_rows if n_rows > 0 => Self::Forward(n_rows.unsigned_abs()),
+            n_rows => Self::Backward(n_rows.unsigned_abs()),
         }
     }
 }
@@ -298,16 +291,20 @@ mod tests {
     fn directions_of_fetch_are_told_apart() {
         for (sql, expected) in [
             ("FETCH c", Direction::Forward(1)),
-            ("FETCH 0 FROM c", Direction::Stay),
+            ("FETCH 0 FROM c", Direction::Relative(0)),
             ("FETCH 7 FROM c", Direction::Forward(7)),
-            ("FETCH -7 FROM c", Direction::Backward),
+            ("FETCH -7 FROM c", Direction::Backward(7)),
             ("FETCH BACKWARD -7 FROM c", Direction::Forward(7)),
             ("FETCH ALL FROM c", Direction::Forward(u64::MAX)),
             ("FETCH FIRST FROM c", Direction::Absolute(1)),
-            ("FETCH ABSOLUTE 0 FROM c", Direction::Backward),
-            ("FETCH RELATIVE 0 FROM c", Direction::Stay),
+            ("FETCH ABSOLUTE 0 FROM c", Direction::Absolute(0)),
+            ("FETCH ABSOLUTE -2 FROM c", Direction::Absolute(-2)),
+            ("FETCH RELATIVE 0 FROM c", Direction::Relative(0)),
+            ("FETCH RELATIVE -3 FROM c", Direction::Relative(-3)),
+            ("FETCH PRIOR FROM c", Direction::Backward(1)),
+            ("FETCH BACKWARD ALL FROM c", Direction::Backward(u64::MAX)),
             ("FETCH RELATIVE 3 FROM c", Direction::Relative(3)),
-            ("FETCH LAST FROM c", Direction::Backward),
+            ("FETCH LAST FROM c", Direction::Absolute(-1)),
         ] {
             let fetch = Fetch { name: "c".to_string(), direction: expected, is_move: false };
             check(sql, Some(Local::Fetch(fetch)));

@@ -4,9 +4,9 @@
 //! An Arrow type without a counterpart that always fits (a struct, a map, a list of lists) is announced as `json`.
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
-
 /// Field metadata that overrides the announced type, for catalog columns such as `oid` and `name`.
-pub const TYPE_METADATA: &str = "saltlake.pg_type";
+pub use saltlake_sql::type_names::KEY as TYPE_METADATA;
+
 /// Metadata key of Arrow's canonical extension types.
 const EXTENSION_METADATA: &str = "ARROW:extension:name";
 
@@ -247,9 +247,10 @@ pub fn by_name(name: &str) -> Option<&'static PgType> {
 /// Returns the type a name means in SQL: aliases, lengths and brackets included. `unknown` has OID 0 here.
 pub fn by_sql_name(name: &str) -> Option<ColumnType> {
     let name = name.trim().to_ascii_lowercase();
+    let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
     let (element, is_array) = match name.strip_suffix("[]") {
         Some(element) => (element.trim(), true),
-        None => (name.as_str(), false),
+        None => (name, false),
     };
     let base = match element.split('(').next().unwrap_or_default().trim() {
         "int" => &INT4,

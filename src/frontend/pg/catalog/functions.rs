@@ -4,7 +4,9 @@
 
 use super::named::Named;
 use super::snapshot::{Latest, quote};
+use super::typed_null::TypedNull;
 use crate::coordinator::{Scope, Session};
+use crate::error::Error;
 use crate::frontend::pg::startup::server_version;
 use crate::frontend::pg::types;
 use arrow::array::ArrayRef;
@@ -126,7 +128,8 @@ impl Function {
 
 /// Returns every function for one connection.
 pub fn all(context: &Arc<Context>) -> Vec<Arc<ScalarUDF>> {
-    let list = Builder { context: Arc::clone(context), functions: Vec::new() };
+    let typed_null = Arc::new(ScalarUDF::from(TypedNull::default()));
+    let list = Builder { context: Arc::clone(context), functions: vec![typed_null] };
     list.session().names().types().definitions().visibility().sizes().functions
 }
 
@@ -299,7 +302,6 @@ impl Builder {
             "pg_get_statisticsobjdef_columns",
             "pg_get_partkeydef",
             "pg_get_serial_sequence",
-            "col_description",
             "shobj_description",
         ])
         .add("pg_get_viewdef", 1..=2, DataType::Utf8, |context, arguments| {
@@ -311,10 +313,19 @@ impl Builder {
         })
         .add("obj_description", 1..=2, DataType::Utf8, |context, arguments| {
             let latest = context.latest.get();
-            let is_relation = matches!(string(arguments, 1), None | Some("pg_class"));
-            let object = oid(arguments).and_then(|oid| latest.relations.get(&oid));
-            let comment = object.filter(|_| is_relation).and_then(|object| object.comment.clone());
+            let comment = match (oid(arguments), string(arguments, 1)) {
+                (Some(oid), None | Some("pg_class")) => {
+                    latest.relations.get(&oid).and_then(|object| object.comment.clone())
+                }
+                (Some(oid), Some("pg_namespace")) => latest.schema_comment(oid),
+                _ => None,
+            };
             Ok(ScalarValue::Utf8(comment))
+        })
+        .add("col_description", 2..=2, DataType::Utf8, |context, arguments| {
+            let (relation, number) = (oid(arguments), integer(arguments, 1));
+            let comment = |relation| context.latest.column_comment(relation, number?);
+            Ok(ScalarValue::Utf8(relation.and_then(comment)))
         })
     }
 
@@ -437,8 +448,7 @@ fn current_setting(context: &Context, arguments: &[ScalarValue]) -> Result<Scala
     let missing_ok = arguments.get(1) == Some(&ScalarValue::Boolean(Some(true)));
     match value {
         None if !missing_ok => {
-            let message = format!("unrecognized configuration parameter \"{name}\"");
-            Err(DataFusionError::Plan(message))
+            Err(Error::UnknownSetting { name: name.to_string(), similar: vec![] }.into())
         }
         value => Ok(ScalarValue::Utf8(value)),
     }

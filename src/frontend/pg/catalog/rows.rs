@@ -17,7 +17,7 @@ use datafusion::common::internal_datafusion_err;
 use datafusion::error::Result;
 use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, stream};
-use saltlake_catalog::{Database, Names, Relation, RelationKind};
+use saltlake_catalog::{Database, Description, Names, Relation, RelationKind, description_of};
 use std::sync::Arc;
 
 /// Relations whose columns are read at the same time.
@@ -66,11 +66,11 @@ pub async fn read(
     let user = &context.user;
     let rows = match table.name {
         "pg_am" => vec![access_method()],
-        "pg_attribute" => attributes(wanted, names, lake).await,
+        "pg_attribute" => attributes(wanted, names, lake, context).await,
         "pg_class" => classes(wanted, names, lake).await,
         "pg_cursors" => session::cursors(context),
         "pg_database" => lake.all_names().await?.iter().map(|name| database(name)).collect(),
-        "pg_description" => descriptions(names),
+        "pg_description" => descriptions(wanted, names, lake).await,
         "pg_language" => vec![language()],
         "pg_namespace" => namespaces(names),
         "pg_prepared_statements" => session::prepared_statements(context),
@@ -160,16 +160,50 @@ fn namespaces(names: &Names) -> Vec<Row> {
     names.iter().map(row).collect()
 }
 
-fn descriptions(names: &Names) -> Vec<Row> {
-    let commented = names.relations.iter().filter_map(|relation| {
-        let comment = relation.comment.as_deref()?;
-        Some(vec![
-            ("objoid", int(oid::relation(&relation.schema, &relation.name))),
-            ("classoid", int(TABLES["pg_class"].oid)),
+/// Comments that statements set. Those in the metadata of tables are shown of tables that are asked for: a list of all
+/// comments must not load all tables.
+async fn descriptions(wanted: &Wanted, names: &Names, lake: &Database) -> Vec<Row> {
+    let row = |class: &str, object: i64, column: usize, comment: &str| {
+        vec![
+            ("objoid", int(object)),
+            ("classoid", int(TABLES[class].oid)),
+            ("objsubid", int(column as i64)),
             ("description", text(comment)),
-        ])
-    });
-    commented.collect()
+        ]
+    };
+    let schemas = names.comments.schemas();
+    let mut rows: Vec<Row> =
+        schemas.map(|(name, text)| row("pg_namespace", oid::schema(name), 0, text)).collect();
+    for relation in &names.relations {
+        let oid = oid::relation(&relation.schema, &relation.name);
+        if !wanted.allows_int("objoid", oid) {
+            continue;
+        }
+        let has_columns = names.comments.columns(&relation.schema, &relation.name).is_some();
+        let loaded = match has_columns || wanted.names("objoid") {
+            true => load(lake, relation).await,
+            false => None,
+        };
+        let described = loaded.as_ref().and_then(|loaded| loaded.described.comment.as_ref());
+        if let Some(comment) = relation.comment.as_ref().or(described) {
+            rows.push(row("pg_class", oid, 0, comment));
+        }
+        let columns = loaded.map(|loaded| column_comments(names, relation, &loaded));
+        for (idx, comment) in columns.into_iter().flatten().enumerate() {
+            rows.extend(comment.map(|comment| row("pg_class", oid, idx + 1, &comment)));
+        }
+    }
+    rows
+}
+
+/// Returns the comment on each column of a relation, in their order.
+fn column_comments(names: &Names, relation: &Relation, loaded: &Loaded) -> Vec<Option<String>> {
+    let set = names.comments.columns(&relation.schema, &relation.name);
+    let comment = |field: &Arc<Field>| {
+        let set = set.and_then(|columns| columns.get(field.name()));
+        set.or_else(|| loaded.described.columns.get(field.name())).cloned()
+    };
+    loaded.schema.fields().iter().map(comment).collect()
 }
 
 fn relkind(relation: &Relation) -> &'static str {
@@ -233,30 +267,41 @@ async fn classes(wanted: &Wanted, names: &Names, lake: &Database) -> Vec<Row> {
         if !is_asked(oid, &relation.name) {
             continue;
         }
-        // The number of columns is only worth loading when the query is about this one relation.
-        let n_columns = match wanted.names("oid") {
-            true => columns_of(lake, relation).await.map_or(0, |schema| schema.fields().len()),
-            false => 0,
+        // Numbers of columns and rows are only worth loading when the query is about this one relation.
+        let loaded = match wanted.names("oid") {
+            true => load(lake, relation).await,
+            false => None,
         };
+        let n_columns = loaded.as_ref().map_or(0, |loaded| loaded.schema.fields().len());
+        let n_rows = loaded.and_then(|loaded| loaded.described.n_rows);
         let schema = oid::schema(&relation.schema);
-        rows.push(class(oid, &relation.name, schema, relkind(relation), n_columns));
+        rows.push(class(oid, &relation.name, schema, relkind(relation), n_columns, n_rows));
     }
     for table in TABLES.values().filter(|table| is_asked(table.oid, table.name)) {
         let n_columns = table.columns.len();
-        rows.push(class(table.oid, table.name, oid::PG_CATALOG, table.kind, n_columns));
+        rows.push(class(table.oid, table.name, oid::PG_CATALOG, table.kind, n_columns, None));
     }
     rows
 }
 
-fn class(oid: i64, name: &str, schema: i64, kind: &str, n_columns: usize) -> Row {
+fn class(
+    oid: i64,
+    name: &str,
+    schema: i64,
+    kind: &str,
+    n_columns: usize,
+    n_rows: Option<u64>,
+) -> Row {
     let is_table = kind == "r";
+    // A view has none, and of a table PostgreSQL says so when it does not know.
+    let n_rows = n_rows.map_or(if is_table { -1.0 } else { 0.0 }, |n_rows| n_rows as f32);
     vec![
         ("oid", int(oid)),
         ("relname", text(name)),
         ("relnamespace", int(schema)),
         ("relowner", int(oid::OWNER)),
         ("relam", int(if is_table { oid::ACCESS_METHOD } else { 0 })),
-        ("reltuples", ScalarValue::from(-1_f32)),
+        ("reltuples", ScalarValue::from(n_rows)),
         ("relkind", text(kind)),
         ("relpersistence", text("p")),
         ("relnatts", int(n_columns as i64)),
@@ -266,9 +311,18 @@ fn class(oid: i64, name: &str, schema: i64, kind: &str, n_columns: usize) -> Row
     ]
 }
 
-async fn columns_of(lake: &Database, relation: &Relation) -> Option<SchemaRef> {
+/// What loading a relation shows of it.
+struct Loaded {
+    schema: SchemaRef,
+    described: Description,
+}
+
+async fn load(lake: &Database, relation: &Relation) -> Option<Loaded> {
     match lake.relation_provider(&relation.schema, &relation.name).await {
-        Ok(provider) => Some(provider?.schema()),
+        Ok(provider) => {
+            let provider = provider?;
+            Some(Loaded { schema: provider.schema(), described: description_of(&provider) })
+        }
         Err(error) => {
             // One unreadable table must not hide all the others.
             tracing::warn!(schema = relation.schema, table = relation.name, %error, "columns unknown");
@@ -277,16 +331,22 @@ async fn columns_of(lake: &Database, relation: &Relation) -> Option<SchemaRef> {
     }
 }
 
-async fn attributes(wanted: &Wanted, names: &Names, lake: &Database) -> Vec<Row> {
+async fn attributes(
+    wanted: &Wanted,
+    names: &Names,
+    lake: &Database,
+    context: &Context,
+) -> Vec<Row> {
     let mut rows = Vec::new();
     let oid_of = |relation: &Relation| oid::relation(&relation.schema, &relation.name);
     let asked = names.relations.iter().filter(|r| wanted.allows_int("attrelid", oid_of(r)));
     let loads: Vec<_> = asked.map(|relation| read_columns(lake, relation)).collect();
     let mut loads = stream::iter(loads).buffered(READ_CONCURRENCY);
-    while let Some((relation, schema)) = loads.next().await {
-        let Some(schema) = schema else { continue };
+    while let Some((relation, loaded)) = loads.next().await {
+        let Some(loaded) = loaded else { continue };
         let (oid, is_table) = (oid_of(relation), relation.kind == RelationKind::Table);
-        let fields = schema.fields().iter().enumerate();
+        context.latest.note_columns(oid, column_comments(names, relation, &loaded));
+        let fields = loaded.schema.fields().iter().enumerate();
         rows.extend(fields.map(|(idx, field)| lake_attribute(oid, idx, field, is_table)));
     }
     for table in TABLES.values().filter(|table| wanted.allows_int("attrelid", table.oid)) {
@@ -299,8 +359,8 @@ async fn attributes(wanted: &Wanted, names: &Names, lake: &Database) -> Vec<Row>
 async fn read_columns<'a>(
     lake: &Database,
     relation: &'a Relation,
-) -> (&'a Relation, Option<SchemaRef>) {
-    (relation, columns_of(lake, relation).await)
+) -> (&'a Relation, Option<Loaded>) {
+    (relation, load(lake, relation).await)
 }
 
 /// A view's columns say nothing about NULL, as in PostgreSQL.

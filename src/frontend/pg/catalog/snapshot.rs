@@ -50,12 +50,31 @@ pub struct Snapshot {
 
 /// Where the newest snapshot of one connection is, and when it was taken.
 #[derive(Debug, Default)]
-pub struct Latest(Mutex<(Arc<Snapshot>, Option<Instant>)>);
+pub struct Latest {
+    snapshot: Mutex<(Arc<Snapshot>, Option<Instant>)>,
+    /// Comments on the columns of relations whose columns were listed, in the order of the columns.
+    columns: Mutex<BTreeMap<i64, Vec<Option<String>>>>,
+}
 
 impl Latest {
     /// Returns the newest snapshot; before the first it is empty.
     pub fn get(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.0.lock().0)
+        Arc::clone(&self.snapshot.lock().0)
+    }
+
+    /// Notes the comments on a relation's columns, which are known where its columns are.
+    pub fn note_columns(&self, relation: i64, comments: Vec<Option<String>>) {
+        let mut columns = self.columns.lock();
+        match comments.iter().all(Option::is_none) {
+            true => _ = columns.remove(&relation),
+            false => _ = columns.insert(relation, comments),
+        }
+    }
+
+    /// Returns the comment on a column, by its number from 1, as it was when the relation's columns were listed last.
+    pub fn column_comment(&self, relation: i64, number: i64) -> Option<String> {
+        let idx = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.columns.lock().get(&relation)?.get(idx)?.clone()
     }
 
     /// Lists the lake unless that was done within `max_age`, and returns the snapshot. `with_definitions` also reads the
@@ -70,7 +89,7 @@ impl Latest {
         with_definitions: bool,
         max_age: Duration,
     ) -> Result<Arc<Snapshot>> {
-        let (known, taken) = self.0.lock().clone();
+        let (known, taken) = self.snapshot.lock().clone();
         let serves = known.path == path && (known.has_definitions || !with_definitions);
         if serves && taken.is_some_and(|taken| taken.elapsed() < max_age) {
             return Ok(known);
@@ -82,7 +101,7 @@ impl Latest {
             true => known,
             false => Arc::new(Snapshot::of(lake, names, path, with_definitions).await),
         };
-        *self.0.lock() = (Arc::clone(&snapshot), Some(now));
+        *self.snapshot.lock() = (Arc::clone(&snapshot), Some(now));
         Ok(snapshot)
     }
 }
@@ -118,6 +137,12 @@ impl Snapshot {
         }
         snapshot.names = names;
         snapshot
+    }
+
+    /// Returns the comment on a schema.
+    pub fn schema_comment(&self, schema: i64) -> Option<String> {
+        let mut commented = self.names.comments.schemas();
+        commented.find(|(name, _)| oid::schema(name) == schema).map(|(_, text)| text.to_string())
     }
 
     /// Returns whether a relation can be named without its schema.

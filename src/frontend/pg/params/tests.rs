@@ -128,3 +128,18 @@ fn declared_types_reach_the_plan_as_casts() {
     let statement = declare(statement, &[23, 0]).unwrap();
     assert_eq!(statement.ast.to_string(), "SELECT CAST($1 AS INTEGER), $2");
 }
+
+#[test]
+fn casts_name_types_that_the_planner_does_not_know() {
+    let check = |sql: &str, declared: &[u32], expected: &[u32]| {
+        let statement = saltlake_sql::parse::parse(sql, Default::default()).unwrap().remove(0);
+        assert_eq!(named(&statement, declared), expected, "{sql}");
+    };
+    check("SELECT 1 WHERE 2 = ANY($1::oid[])", &[], &[1028]);
+    check("SELECT CAST($2 AS regclass), $1::int4", &[], &[0, 2205]);
+    check("SELECT $1::pg_catalog.oid, $2::uuid", &[], &[26, 2950]);
+    // What the client says holds, and a cast of something else says nothing of it.
+    check("SELECT $1::oid, ($2 + 1)::oid", &[20], &[20]);
+    check("SELECT $1::oid, $1::name", &[0], &[26]);
+    check("SELECT $70000::oid, $0::oid, 'x'::oid", &[], &[]);
+}

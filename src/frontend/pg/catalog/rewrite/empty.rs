@@ -5,11 +5,12 @@
 
 use super::super::rows::FILLED;
 use super::super::tables::{TABLES, Table};
+use super::super::typed_null;
 use super::{boolean, call, null, parts, select_of, string_literal, table_of};
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CaseWhen, CastKind, DataType, Expr, FunctionArg,
-    FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinOperator, Query, Select,
-    SelectItem, SetExpr, TableFactor, TableWithJoins, Value,
+    FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName, Query,
+    Select, SelectItem, SetExpr, TableFactor, TableWithJoins, Value,
 };
 
 /// Aggregates that catalog statements use.
@@ -250,9 +251,22 @@ fn unique(name: Ident, names: &mut Vec<String>) -> Ident {
     Ident::with_quote('"', value)
 }
 
+/// A NULL of a column's type; a cast would only tell Arrow's type.
 fn typed_null(data_type: DataType) -> Expr {
+    if is_named(&data_type) {
+        let name = Value::SingleQuotedString(data_type.to_string());
+        return call(typed_null::NAME, vec![Expr::Value(name.into())]);
+    }
     let kind = CastKind::Cast;
     Expr::Cast { kind, expr: Box::new(null()), data_type, array: false, format: None }
+}
+
+/// Returns whether a type is one that [`data_type`] calls by PostgreSQL's name.
+fn is_named(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => is_named(element),
+        data_type => matches!(data_type, DataType::Custom(..)),
+    }
 }
 
 /// Returns what an `array_agg` collects.
@@ -279,7 +293,8 @@ pub(super) fn of_missing_type(expr: &Expr) -> Option<Expr> {
     let is_missing = column_name(left) == Some("typtype")
         && string_literal(right).is_some_and(|kind| !TYPE_KINDS.contains(&kind))
         && else_result.as_deref().is_none_or(is_null);
-    match select_of(query)?.projection.as_slice() {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    match select.projection.as_slice() {
         [SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }] => {
             is_missing.then(|| typed_null(data_type(value, &[])))
         }
@@ -299,12 +314,15 @@ fn data_type(expr: &Expr, tables: &[&Table]) -> DataType {
         let all = TABLES.values().flat_map(|table| &table.columns);
         ours.chain(all).find(|column| column.name == name)
     });
+    let named = |ident| DataType::Custom(ObjectName::from(vec![ident]), Vec::new());
     match column.map(|column| column.type_name) {
         Some("bool") => DataType::Boolean,
         Some("int2") => DataType::SmallInt(None),
         Some("int4") => DataType::Integer(None),
-        Some("int8" | "oid") => DataType::BigInt(None),
+        Some("int8") => DataType::BigInt(None),
         Some("float4") => DataType::Real,
+        Some(name @ ("oid" | "name")) => named(Ident::new(name)),
+        Some(name @ "char") => named(Ident::with_quote('"', name)),
         _ => DataType::Text,
     }
 }

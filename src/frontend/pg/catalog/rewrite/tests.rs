@@ -58,7 +58,12 @@ fn types_that_are_not_here_are_not_asked_for() {
     check(
         "SELECT CASE WHEN t.typtype = 'c' THEN (SELECT array_agg(a.atttypid ORDER BY a.attnum) FROM pg_attribute a) \
          ELSE NULL END FROM pg_type t",
-        "SELECT CAST(NULL AS BIGINT[]) FROM pg_catalog.pg_type t",
+        "SELECT typed_null('oid[]') FROM pg_catalog.pg_type t",
+    );
+    check(
+        "SELECT CASE WHEN t.typtype = 'd' THEN (WITH RECURSIVE b (oid) AS (SELECT t.typbasetype FROM pg_type u) \
+         SELECT oid FROM b LIMIT 1) END FROM pg_type t",
+        "SELECT typed_null('oid') FROM pg_catalog.pg_type t",
     );
     let known = "SELECT CASE WHEN t.typtype = 'b' THEN 1 END FROM pg_catalog.pg_type t";
     check(known, known);
@@ -69,7 +74,7 @@ fn groups_over_empty_tables_are_none() {
     check(
         "SELECT c.conname, ARRAY_AGG(a.attname) AS columns FROM pg_constraint c JOIN pg_attribute a ON true \
          GROUP BY c.conname HAVING count(*) > 1",
-        "SELECT CAST(NULL AS TEXT) AS \"conname\", CAST(NULL AS TEXT[]) AS \"columns\" WHERE false",
+        "SELECT typed_null('name') AS \"conname\", typed_null('name[]') AS \"columns\" WHERE false",
     );
     let total = "SELECT count(*) FROM pg_catalog.pg_constraint GROUP BY ROLLUP (conname)";
     check(total, total);
@@ -79,11 +84,11 @@ fn groups_over_empty_tables_are_none() {
 fn selects_over_empty_tables_keep_their_columns() {
     check(
         "SELECT pol.polname, polroles = '{0}' FROM pg_catalog.pg_policy pol ORDER BY 1",
-        "SELECT CAST(NULL AS TEXT) AS \"polname\", CAST(NULL AS TEXT) AS \"?column?\" WHERE false",
+        "SELECT typed_null('name') AS \"polname\", CAST(NULL AS TEXT) AS \"?column?\" WHERE false",
     );
     check(
         "SELECT c.oid FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid",
-        "SELECT CAST(NULL AS BIGINT) AS \"oid\" WHERE false",
+        "SELECT typed_null('oid') AS \"oid\" WHERE false",
     );
     // A left join with nothing keeps its left side, and an aggregate has a row.
     check(
