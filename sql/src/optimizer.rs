@@ -278,9 +278,11 @@ pub async fn plan_physical(
     let options = state.config_options();
     let mut plan = plan.clone();
     // Two steps balance tasks and cost more work in all, which one process would only pay.
-    if target != Target::Here && !is_disabled(options, distinct_groups::NAME) {
+    if let Target::Stages(cluster) = target
+        && !is_disabled(options, distinct_groups::NAME)
+    {
         let start = Instant::now();
-        plan = distinct_groups::rewrite(plan)?;
+        plan = distinct_groups::rewrite(plan, cluster.n_tasks)?;
         log.record(Part::Logical, distinct_groups::NAME, start.elapsed());
     }
     // An exchange would send all rows with a NULL key to one task.

@@ -7,7 +7,7 @@ use super::announced::TypedPlan;
 use super::names::{Catalogs, SessionCatalog};
 use super::query::QueryInfo;
 use super::running::{Deadline, Running};
-use super::settings::{Settings, Shown};
+use super::settings::{self, Settings, Shown};
 use super::system_tables::SystemSchema;
 use super::temporary::Temporary;
 use super::transaction::{Scope, Step, Transaction, Values};
@@ -184,7 +184,7 @@ impl Session {
             .with_catalog_list(Arc::new(catalogs))
             .build();
         for function in &options.extra_functions {
-            state.register_udf(Arc::clone(function))?;
+            FunctionRegistry::register_udf(&mut state, Arc::clone(function))?;
         }
         let mut settings = Settings::default();
         let engine = state.config_mut().options_mut();
@@ -468,19 +468,9 @@ impl Session {
         self.follow_time_zone();
     }
 
-    /// The zone of `now()` is in its type, so the function is made anew for another one.
     fn follow_time_zone(&self) {
         let Inner { state, now_zone, .. } = &mut *self.inner.lock();
-        let zone = &state.config_options().execution.time_zone;
-        if now_zone == zone {
-            return;
-        }
-        now_zone.clone_from(zone);
-        let Ok(now) = state.udf("now") else { return };
-        if let Some(now) = now.inner().with_updated_config(state.config_options()) {
-            // It takes the place of the one before, which cannot fail.
-            let _ = state.register_udf(Arc::new(now));
-        }
+        settings::follow_time_zone(state, now_zone);
     }
 
     /// Notes that a query waits for its client: a cancel request does not mean it.

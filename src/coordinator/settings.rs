@@ -5,8 +5,10 @@
 
 use crate::error::{Error, Result, nearest};
 use datafusion::config::{ConfigEntry, ConfigExtension, ConfigField, ConfigOptions};
+use datafusion::execution::{FunctionRegistry, SessionState};
 use saltlake_sql::settings::SaltlakeOptions;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What values a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -290,6 +292,20 @@ impl Settings {
             .filter(|schema| !schema.is_empty())
             .map(str::to_string)
             .collect()
+    }
+}
+
+/// Makes `now()` anew when the time zone is not `made_for`: the zone is in the function's type.
+pub(super) fn follow_time_zone(state: &mut SessionState, made_for: &mut Option<String>) {
+    let zone = &state.config_options().execution.time_zone;
+    if made_for == zone {
+        return;
+    }
+    made_for.clone_from(zone);
+    let Ok(now) = state.udf("now") else { return };
+    if let Some(now) = now.inner().with_updated_config(state.config_options()) {
+        // It takes the place of the one before, which cannot fail.
+        let _ = state.register_udf(Arc::new(now));
     }
 }
 

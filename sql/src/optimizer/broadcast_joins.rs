@@ -17,6 +17,7 @@ use super::join_modes::with_modes;
 use super::join_order::JoinSize;
 use crate::placement::human_bytes;
 use crate::settings::SaltlakeOptions;
+use crate::skew::decide::type_and_keys;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::{JoinType, Result, Statistics};
 use datafusion::config::ConfigOptions;
@@ -164,8 +165,7 @@ impl Exchange {
                 format!("shuffle of {shuffle} (broadcast {broadcast}: {why})")
             }
         };
-        let keys = join.on().iter().map(|(left, right)| format!("{left} = {right}"));
-        format!("Exchange: {what}, {} on {}", join.join_type(), keys.collect::<Vec<_>>().join(", "))
+        format!("Exchange: {what}, {}", type_and_keys(join))
     }
 }
 

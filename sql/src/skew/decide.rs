@@ -402,9 +402,15 @@ fn narrow(salt: &mut Salt) {
     }
 }
 
-/// The join's type and keys.
 fn describe(join: &Arc<dyn ExecutionPlan>) -> String {
-    let Some(join) = join.downcast_ref::<HashJoinExec>() else { return join.name().to_string() };
+    match join.downcast_ref::<HashJoinExec>() {
+        Some(join) => type_and_keys(join),
+        None => join.name().to_string(),
+    }
+}
+
+/// Returns a join's type and keys: `Inner on a = b`.
+pub(crate) fn type_and_keys(join: &HashJoinExec) -> String {
     let name = |expr: &dyn std::fmt::Display| {
         let text = expr.to_string();
         text.split('@').next().unwrap_or_default().to_string()
