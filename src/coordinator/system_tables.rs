@@ -13,6 +13,7 @@ use arrow::array::{
 };
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::common::Result;
+use datafusion::logical_expr::TableType;
 use futures::future::BoxFuture;
 use saltlake_catalog::{Analysis, CacheUsage, Lake};
 use saltlake_sql::skew::decide::JoinDecision;
@@ -52,6 +53,11 @@ impl SystemSchema {
             Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?) as _))
         })
     }
+
+    /// Tells that there is a table, without making it: lists of names ask this of each.
+    fn kind<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<TableType>>> {
+        Box::pin(async move { Ok(self.table_exist(name).then_some(TableType::Base)) })
+    }
 }
 
 impl SchemaProvider for SystemSchema {
@@ -60,6 +66,8 @@ impl SchemaProvider for SystemSchema {
     }
 
     saltlake_catalog::table_by!(find);
+
+    saltlake_catalog::table_type_by!(kind);
 
     fn table_exist(&self, name: &str) -> bool {
         TABLES.contains(&name)
@@ -133,13 +141,11 @@ fn join_decisions(list: &[(Uuid, JoinDecision)]) -> Result<RecordBatch> {
 }
 
 fn statistics(list: &[(String, Arc<Analysis>)]) -> Result<RecordBatch> {
-    let columns: Vec<_> = list
-        .iter()
-        .flat_map(|(location, analysis)| {
-            analysis.columns.iter().map(move |(name, column)| (location, analysis, name, column))
-        })
-        .collect();
-    let columns = || columns.iter().copied();
+    let all = list.iter().flat_map(|(location, analysis)| {
+        analysis.columns.iter().map(move |(name, column)| (location, analysis, name, column))
+    });
+    let all: Vec<_> = all.collect();
+    let columns = || all.iter().copied();
     let distinct = columns().map(|(.., column)| column.n_distinct);
     let distinct: Int64Array = distinct.map(|n| n.and_then(|n| i64::try_from(n).ok())).collect();
     let least: StringArray = columns().map(|(.., column)| column.min.clone()).collect();
