@@ -10,7 +10,7 @@ use crate::discovery::PUBLIC;
 use crate::error::{Error, Result};
 use crate::format::{FileKind, normalize_options};
 use crate::services::definition::CatalogDefinition;
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::logical_expr::CreateExternalTable;
 use futures::TryStreamExt;
 use object_store::path::Path;
@@ -18,6 +18,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload}
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,28 @@ pub struct ExternalTable {
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+}
+
+impl ExternalTable {
+    /// Returns the declared columns; `None` when there are none.
+    ///
+    /// # Errors
+    /// When a type is not known.
+    pub(crate) fn declared_columns(&self) -> Result<Option<SchemaRef>> {
+        if self.columns.is_empty() {
+            return Ok(None);
+        }
+        let field = |column: &Column| {
+            let data_type =
+                DataType::from_str(&column.data_type).map_err(|_| Error::InvalidDefinition {
+                    name: self.name.clone(),
+                    message: format!("column \"{}\" has no known type", column.name),
+                })?;
+            Ok(Field::new(&column.name, data_type, column.nullable))
+        };
+        let fields = self.columns.iter().map(field).collect::<Result<Vec<_>>>()?;
+        Ok(Some(Arc::new(Schema::new(fields))))
+    }
 }
 
 impl TryFrom<&CreateExternalTable> for ExternalTable {

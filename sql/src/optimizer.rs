@@ -17,6 +17,7 @@ mod float_filters;
 mod float_with_decimal;
 mod join_modes;
 mod join_order;
+mod merge_orders;
 mod nodes;
 mod not_in;
 mod null_filters;
@@ -47,6 +48,7 @@ use float_with_decimal::FloatWithDecimal;
 use join_modes::JoinModes;
 pub use join_order::FilterCounts;
 use join_order::{Gathered, JoinSize, Ordered};
+use merge_orders::MergeOrders;
 use not_in::NotIn;
 use rounding_casts::RoundingCasts;
 use share_subplans::{SharedPlanner, Sharing};
@@ -55,13 +57,14 @@ use std::time::{Duration, Instant};
 use whole_sums::WholeSums;
 use yielding_joins::YieldingJoins;
 
-/// Physical rules without which a plan is not runnable, not checked to be, or loses rows.
-const REQUIRED: [&str; 5] = [
+/// Physical rules without which a plan is not runnable, not checked to be, or loses rows or their order.
+const REQUIRED: [&str; 6] = [
     "EnforceDistribution",
     "EnforceSorting",
     "EnsureRequirements",
     "SanityCheckPlan",
     "float_filters",
+    "merge_orders",
 ];
 
 /// Which part of the pipeline a pass belongs to.
@@ -301,6 +304,7 @@ pub async fn plan_physical(
         });
     }
     rules.extend(state.physical_optimizers().iter().cloned());
+    rules.push(Arc::new(MergeOrders));
     rules.push(Arc::new(FloatFilters));
     rules.push(Arc::new(YieldingJoins));
     let rules = rules

@@ -32,7 +32,6 @@ use crate::similar::similar;
 use crate::store::StoreOptions;
 use crate::table::{LakeTable, Source};
 use crate::view::{self, ViewName, ViewPlanner};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, TableProvider};
 use datafusion::config::TableOptions;
 use datafusion::datasource::object_store::ObjectStoreUrl;
@@ -45,7 +44,6 @@ use parking_lot::{Mutex, RwLock};
 use services::Services;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use url::Url;
@@ -488,7 +486,7 @@ impl Lake {
                 kind: Some(def.format),
             },
             options: def.options.clone(),
-            columns: declared_columns(def)?,
+            columns: def.declared_columns()?,
             partition_columns: def.partition_columns.clone(),
         };
         let loaded = LakeTable::load(source, Arc::clone(&self.caches), &self.session).await?;
@@ -567,22 +565,6 @@ fn all_schemas(definitions: &Definitions, discovered: &BTreeSet<String>) -> BTre
     schemas.extend(definitions.tables.iter().map(|table| table.schema.clone()));
     schemas.extend(definitions.views.iter().map(|view| view.schema.clone()));
     schemas
-}
-
-fn declared_columns(def: &ExternalTable) -> Result<Option<SchemaRef>> {
-    if def.columns.is_empty() {
-        return Ok(None);
-    }
-    let field = |column: &crate::definitions::Column| {
-        let data_type =
-            DataType::from_str(&column.data_type).map_err(|_| Error::InvalidDefinition {
-                name: def.name.clone(),
-                message: format!("column \"{}\" has no known type", column.name),
-            })?;
-        Ok(Field::new(&column.name, data_type, column.nullable))
-    };
-    let fields = def.columns.iter().map(field).collect::<Result<Vec<_>>>()?;
-    Ok(Some(Arc::new(Schema::new(fields))))
 }
 
 async fn is_folder(store: &Arc<dyn ObjectStore>, url: &Url, path: &Path) -> Result<bool> {
