@@ -348,11 +348,11 @@ mod tests {
     #[tokio::test]
     async fn a_scan_counts_its_own() {
         let (memory, count) = (Arc::new(InMemory::new()), Count::new());
-        memory.put(&Path::from("a"), PutPayload::from_static(b"x")).await.unwrap();
+        memory.put(&Path::from("a"), PutPayload::from_static(b"xyz")).await.unwrap();
         let requests = Arc::new(Requests::default());
         let process = CountedStore::of_process(memory);
         let scan = CountedStore::of_scan(process, count.clone());
-        let read = async { scan.get_ranges(&Path::from("a"), &[0..1]).await.unwrap() };
+        let read = async { scan.get_ranges(&Path::from("a"), &[0..1, 2..3]).await.unwrap() };
         counting(Arc::clone(&requests), read).await;
         assert_eq!(count.value(), 1);
         assert_eq!(requests.take(), [("get", 1)]);
