@@ -306,7 +306,7 @@ pub async fn plan_physical(
     rules.extend(state.physical_optimizers().iter().cloned());
     rules.push(Arc::new(MergeOrders));
     rules.push(Arc::new(FloatFilters));
-    rules.push(Arc::new(YieldingJoins));
+    rules.push(Arc::new(YieldingJoins { paces_hash_joins: target == Target::Here }));
     let rules = rules
         .into_iter()
         .filter(|rule| REQUIRED.contains(&rule.name()) || !is_disabled(options, rule.name()))

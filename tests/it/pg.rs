@@ -288,13 +288,27 @@ fn a_long_result_is_streamed_in_constant_memory_and_cancelled_in_the_middle() {
 
 #[test]
 fn a_cancelled_nested_loop_join_frees_its_threads() {
+    check_cancelled(
+        "SELECT count(*) FROM numbers a, numbers b, numbers c WHERE a.n + b.n + c.n = 7",
+    );
+}
+
+#[test]
+fn a_cancelled_semi_join_on_one_heavy_key_frees_its_threads() {
+    check_cancelled(
+        "SELECT count(*) FROM generate_series(1, 300000) a (n) WHERE EXISTS (
+             SELECT 1 FROM generate_series(1, 300000) b (n) WHERE a.n % 1 = b.n % 1 AND a.n + b.n < 0)",
+    );
+}
+
+/// Checks that the next statement need not wait for a cancelled one.
+fn check_cancelled(sql: &str) {
     let lake = Lake::standard();
     let server = Server::standalone(&lake);
     let mut pg = server.connect();
     let quick = "SELECT sum(n) FROM numbers";
     let sum = pg.scalar(quick);
-    pg.start("SELECT count(*) FROM numbers a, numbers b, numbers c WHERE a.n + b.n + c.n = 7")
-        .unwrap();
+    pg.start(sql).unwrap();
     let pid = server.process.pid();
     let before = cpu_seconds(pid);
     wait_until("rows are compared", READY_DEADLINE, || cpu_seconds(pid) > before + 2.0);

@@ -2,7 +2,9 @@
 //!
 //! The last of the physical passes. DataFusion's scans yield to the scheduler now and then, its joins do not: a join that
 //! makes many rows of few never reads its input again for long, and cannot be cancelled meanwhile. Yielding between its
-//! batches is enough but for a nested loop join, which compares many rows to give few ([`crate::exec::paced`]).
+//! batches is enough but for joins that may compare many rows to give few ([`crate::exec::paced`]): nested loop joins, and
+//! hash joins that try the matches of a key until one passes or all have failed.
+//! Limit: hash joins of a plan that is cut into stages are not paced; what salts them looks for the exchange right below.
 //!
 //! ```text
 //! AggregateExec             AggregateExec
@@ -14,8 +16,8 @@
 //! ```
 
 use crate::exec::paced::PacedExec;
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{JoinType, Result};
 use datafusion::config::ConfigOptions;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
@@ -28,7 +30,10 @@ use std::sync::Arc;
 
 /// Puts a yielding node above each join, and below one that needs it.
 #[derive(Debug)]
-pub(super) struct YieldingJoins;
+pub(super) struct YieldingJoins {
+    /// Whether hash joins are paced too.
+    pub(super) paces_hash_joins: bool,
+}
 
 impl PhysicalOptimizerRule for YieldingJoins {
     fn optimize(
@@ -37,7 +42,8 @@ impl PhysicalOptimizerRule for YieldingJoins {
         _: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let yielding = plan.transform_up(|node| {
-            if node.is::<NestedLoopJoinExec>() {
+            let is_picky = node.downcast_ref::<HashJoinExec>().is_some_and(may_give_few);
+            if node.is::<NestedLoopJoinExec>() || (self.paces_hash_joins && is_picky) {
                 let paced = paced(node)?;
                 return Ok(Transformed::yes(Arc::new(CooperativeExec::new(paced)) as _));
             }
@@ -59,6 +65,15 @@ impl PhysicalOptimizerRule for YieldingJoins {
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+/// Returns whether a join may look at many matches of a row for each that it gives.
+fn may_give_few(join: &HashJoinExec) -> bool {
+    join.filter().is_some()
+        || !matches!(
+            join.join_type(),
+            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full
+        )
 }
 
 /// Paces the side of a join that it reads batch by batch.
