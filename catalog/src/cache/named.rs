@@ -123,13 +123,20 @@ impl Hash for dyn AnyKey {
     }
 }
 
-#[derive(Eq, Hash)]
 struct Key(Box<dyn AnyKey>);
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         // Not `self.0.equals`: a box is a key as well, and equals none that is in one.
         self.0.as_ref().equals(other.0.as_ref())
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.0.as_ref().hash(hasher);
     }
 }
 
