@@ -1,13 +1,15 @@
 //! A COPY to a file system: files are written to a hidden folder beside the target and renamed when all are complete.
 //!
-//! Limit: a folder is renamed file by file, into one that may exist. When one fails the others are taken back; a server
-//! that ends at that moment leaves a part of them.
+//! A file, and a folder that is new or empty at its target, appear by one rename.
+//! Limit: into a folder that holds files already, files are renamed one by one. When one fails the others are taken back; a
+//! server that ends at that moment leaves a part of them.
 
 use super::store_error;
 use crate::error::{Error, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tracing::warn;
 use url::Url;
@@ -24,6 +26,8 @@ pub(in crate::coordinator) struct Folder {
     name: String,
     /// Where it goes.
     target: Path,
+    /// The same in the local file system.
+    local_target: Option<PathBuf>,
     published: bool,
 }
 
@@ -42,9 +46,10 @@ impl Folder {
             })
         };
         let folder = parse(&hidden)?;
+        let local_target = target.to_file_path().ok();
         let target = parse(path)?;
         let name = parse(name)?.to_string();
-        Ok(Self { store, url, folder, name, target, published: false })
+        Ok(Self { store, url, folder, name, target, local_target, published: false })
     }
 
     /// Returns where the files are to be written.
@@ -55,7 +60,9 @@ impl Folder {
     /// Renames everything to its place, or nothing.
     pub(super) async fn publish(mut self) -> Result<()> {
         let mut done = vec![];
-        if let Err(error) = self.rename(&mut done).await {
+        if !self.rename_at_once().await
+            && let Err(error) = self.rename(&mut done).await
+        {
             let done = stream::iter(done.into_iter().map(Ok)).boxed();
             if let Err(error) = self.store.delete_stream(done).try_collect::<Vec<_>>().await {
                 warn!(target = %self.target, %error, "files of a failed COPY were not taken back");
@@ -65,6 +72,17 @@ impl Folder {
         remove(Arc::clone(&self.store), self.folder.clone(), self.local_folder()).await;
         self.published = true;
         Ok(())
+    }
+
+    /// Renames a whole folder to its place. Returns false, and has done nothing, where that cannot be: what was written is
+    /// one file, or the target holds files.
+    async fn rename_at_once(&self) -> bool {
+        let (Ok(written), Some(target)) = (self.url.to_file_path(), &self.local_target) else {
+            return false;
+        };
+        let is_folder = tokio::fs::metadata(&written).await.is_ok_and(|written| written.is_dir());
+        // The file system refuses a target that is a file or a folder with something in it.
+        is_folder && tokio::fs::rename(&written, target).await.is_ok()
     }
 
     /// Renames file by file; `done` collects the new names.
@@ -90,7 +108,7 @@ impl Folder {
     }
 
     /// The folder in the local file system.
-    fn local_folder(&self) -> Option<std::path::PathBuf> {
+    fn local_folder(&self) -> Option<PathBuf> {
         let file = self.url.to_file_path().ok()?;
         file.parent().map(std::path::Path::to_path_buf)
     }
@@ -110,7 +128,7 @@ impl Drop for Folder {
 }
 
 /// Removes a staging folder; what cannot be removed is hidden and harmless, and is logged.
-async fn remove(store: Arc<dyn ObjectStore>, folder: Path, local: Option<std::path::PathBuf>) {
+async fn remove(store: Arc<dyn ObjectStore>, folder: Path, local: Option<PathBuf>) {
     let left = store.list(Some(&folder)).map_ok(|object| object.location).boxed();
     let removed = store.delete_stream(left).try_collect::<Vec<_>>().await;
     if let Err(error) = removed {
@@ -121,5 +139,62 @@ async fn remove(store: Arc<dyn ObjectStore>, folder: Path, local: Option<std::pa
         && error.kind() != std::io::ErrorKind::NotFound
     {
         warn!(folder = %local.display(), %error, "staging folder of a COPY was not removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::local::LocalFileSystem;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    /// Stages two files for the folder `t`, publishes them, and returns the inode of the folder they were staged in.
+    async fn publish_two(lake: &std::path::Path) -> u64 {
+        let target = Url::from_directory_path(lake.join("t")).unwrap();
+        let folder = Folder::beside(Arc::new(LocalFileSystem::new()), &target).unwrap();
+        let staged = folder.url().to_file_path().unwrap();
+        fs::create_dir_all(staged.join("day=1")).unwrap();
+        fs::write(staged.join("1.csv"), "a").unwrap();
+        fs::write(staged.join("day=1/2.csv"), "b").unwrap();
+        let inode = fs::metadata(&staged).unwrap().ino();
+        folder.publish().await.unwrap();
+        inode
+    }
+
+    fn names(folder: &std::path::Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn new_folder_appears_by_one_rename() {
+        for exists in [false, true] {
+            let lake = tempfile::tempdir().unwrap();
+            let target = lake.path().join("t");
+            if exists {
+                fs::create_dir(&target).unwrap();
+            }
+            let staged = publish_two(lake.path()).await;
+            // What was staged is the target itself: there was no moment with a part of the files.
+            assert_eq!(fs::metadata(&target).unwrap().ino(), staged);
+            assert_eq!(names(&target), ["1.csv", "day=1"]);
+            assert_eq!(names(lake.path()), ["t"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn folder_with_files_keeps_them() {
+        let lake = tempfile::tempdir().unwrap();
+        let target = lake.path().join("t");
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("old.csv"), "c").unwrap();
+        publish_two(lake.path()).await;
+        assert_eq!(names(&target), ["1.csv", "day=1", "old.csv"]);
+        assert_eq!(names(lake.path()), ["t"]);
     }
 }
