@@ -34,6 +34,7 @@ mod discovery;
 mod floats;
 mod format;
 mod iceberg;
+mod json_array;
 mod lake;
 mod listing;
 mod location;

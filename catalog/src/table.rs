@@ -11,6 +11,7 @@ use crate::cache::{Caches, FileFacts, FileKey, ListingKey};
 use crate::error::{Error, Result};
 use crate::floats;
 use crate::format::{FileFlavor, FileKind, reader};
+use crate::json_array;
 use crate::listing::{ListedFile, Listing, ListingRequest, list};
 use crate::pruning;
 use crate::readers::with_counted_reads;
@@ -352,7 +353,7 @@ impl LakeTable {
                 .build();
             let config = FileScanConfigBuilder::new(
                 self.source.store_url.clone(),
-                format.file_source(schema),
+                json_array::file_source(&format, schema),
             )
             .with_file_groups(groups)
             .with_statistics(statistics)

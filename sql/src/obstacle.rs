@@ -47,12 +47,14 @@ pub fn obstacle(
     Ok(found)
 }
 
-/// Whether a worker would read the files of a scan in another way: neither the compression of text nor the character
-/// that ends its lines is sent along.
+/// Whether a worker would read the files of a scan in another way: neither the compression of text, nor the character
+/// that ends its lines, nor that a JSON file is one array is sent along.
 fn loses_its_format(leaf: &Arc<dyn ExecutionPlan>) -> bool {
     let Some(scan) = file_scan(leaf) else { return false };
     let csv = scan.file_source().downcast_ref::<CsvSource>();
-    scan.file_compression_type.is_compressed() || csv.is_some_and(|csv| csv.terminator().is_some())
+    scan.file_compression_type.is_compressed()
+        || csv.is_some_and(|csv| csv.terminator().is_some())
+        || scan.file_source().file_type() == "json array"
 }
 
 fn of_expression(expr: &Expr) -> Option<&'static str> {

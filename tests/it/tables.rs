@@ -133,6 +133,33 @@ fn cluster_reads_every_format() {
     }
 }
 
+/// A file that is one array cannot be read in ranges, nor by workers.
+#[test]
+fn json_arrays_are_read_whole() {
+    let lake = Lake::empty();
+    let numbers: Vec<_> =
+        (0..60_000).map(|n| format!("{{\"n\": {n}, \"text\": \"{n:0>190}\"}}")).collect();
+    // Larger than what a scan is cut at (10 MiB).
+    lake.write("files/1.json", &format!("[{}]", numbers.join(",\n")));
+    lake.write("files/2.json", "[]");
+    let create = "CREATE EXTERNAL TABLE numbers STORED AS JSON LOCATION 'files' \
+                  OPTIONS ('newline_delimited' 'false')";
+    let check = |connection: &mut Pg| {
+        let sql = "SELECT count(*), sum(n), max(length(text)) FROM numbers";
+        assert_eq!(connection.rows(sql), [["60000", "1799970000", "190"]]);
+    };
+    let server = Server::standalone(&lake);
+    let mut connection = server.connect();
+    connection.run(create);
+    check(&mut connection);
+    drop(server);
+    let cluster = Cluster::start(&lake, 2);
+    let mut connection = cluster.connect_distributed();
+    check(&mut connection);
+    let plan = connection.rows("EXPLAIN SELECT sum(n) FROM numbers").concat().join("\n");
+    assert!(plan.contains("text files in a form that is lost"), "{plan}");
+}
+
 #[test]
 fn failed_copy_leaves_nothing_visible() {
     let lake = Lake::standard();

@@ -6,8 +6,10 @@
 
 use crate::error::{Error, Result};
 use crate::format::{FileKind, INFER_ROWS};
+use crate::json_array::is_array;
 use arrow::datatypes::{Schema, SchemaRef};
-use arrow::json::reader::infer_json_schema;
+use arrow::error::ArrowError;
+use arrow::json::reader::{infer_json_schema, infer_json_schema_from_iterator};
 use datafusion::catalog::Session;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
@@ -16,7 +18,10 @@ use datafusion::error::DataFusionError;
 use futures::FutureExt;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -82,19 +87,27 @@ async fn infer_json(
         head.extend_from_slice(&chunk);
     }
     let is_cut = stream.try_next().await?.is_some();
+    if is_array(format) {
+        let broken = |error: serde_json::Error| ArrowError::JsonError(error.to_string());
+        let rows: Vec<Value> = elements(&head, is_cut).map_err(broken)?;
+        let schema = infer_json_schema_from_iterator(rows.iter().map(Ok))?;
+        let keys = elements(&head, is_cut).map_err(broken)?;
+        return Ok(Arc::new(in_order_of_appearance(&schema, keys)));
+    }
     if is_cut {
         // The last row may be cut in the middle.
         let end = head.iter().rposition(|byte| *byte == b'\n').map_or(0, |idx| idx + 1);
         head.truncate(end);
     }
     let (schema, _) = infer_json_schema(head.as_slice(), Some(INFER_ROWS))?;
-    Ok(Arc::new(in_order_of_appearance(&schema, &head)))
+    let keys = serde_json::Deserializer::from_slice(&head).into_iter::<Keys>();
+    let keys = keys.take(INFER_ROWS).map_while(std::result::Result::ok);
+    Ok(Arc::new(in_order_of_appearance(&schema, keys)))
 }
 
-fn in_order_of_appearance(schema: &Schema, rows: &[u8]) -> Schema {
+fn in_order_of_appearance(schema: &Schema, rows: impl IntoIterator<Item = Keys>) -> Schema {
     let mut order: HashMap<String, usize> = HashMap::new();
-    let rows = serde_json::Deserializer::from_slice(rows).into_iter::<Keys>();
-    for Keys(keys) in rows.take(INFER_ROWS).map_while(std::result::Result::ok) {
+    for Keys(keys) in rows {
         for key in keys {
             let next = order.len();
             order.entry(key).or_insert(next);
@@ -103,6 +116,38 @@ fn in_order_of_appearance(schema: &Schema, rows: &[u8]) -> Schema {
     let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
     fields.sort_by_key(|field| order.get(field.name()).copied().unwrap_or(usize::MAX));
     Schema::new(fields)
+}
+
+/// Returns the first elements of a JSON array, of which the end is missing when it `is_cut`.
+///
+/// # Errors
+/// When the text is no array of such elements.
+fn elements<T: DeserializeOwned>(text: &[u8], is_cut: bool) -> serde_json::Result<Vec<T>> {
+    /// Keeps what was read when a later element fails.
+    struct Elements<'a, T>(&'a mut Vec<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Elements<'_, T> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a JSON array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<(), A::Error> {
+            while self.0.len() < INFER_ROWS {
+                let Some(element) = seq.next_element()? else { return Ok(()) };
+                self.0.push(element);
+            }
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(())
+        }
+    }
+
+    let mut found = vec![];
+    match serde_json::Deserializer::from_slice(text).deserialize_seq(Elements(&mut found)) {
+        Err(error) if !(is_cut && error.is_eof()) => Err(error),
+        _ => Ok(found),
+    }
 }
 
 /// The keys of a JSON object in the order of the text.
