@@ -454,6 +454,7 @@ mod tests {
         total.retract_batch(&[values.slice(1, 2)]).unwrap();
         assert_eq!(total.evaluate().unwrap(), ScalarValue::Int64(None));
     }
+
     #[test]
     fn a_decimal_of_more_than_38_digits_is_an_error() {
         let data_type = DataType::Decimal128(DECIMAL128_MAX_PRECISION, 2);
