@@ -140,7 +140,7 @@ fn json_arrays_are_read_whole() {
     let numbers: Vec<_> =
         (0..60_000).map(|n| format!("{{\"n\": {n}, \"text\": \"{n:0>190}\"}}")).collect();
     // Larger than what a scan is cut at (10 MiB).
-    lake.write("files/1.json", &format!("[{}]", numbers.join(",\n")));
+    lake.write("files/1.json", format!("[{}]", numbers.join(",\n")));
     lake.write("files/2.json", "[]");
     let create = "CREATE EXTERNAL TABLE numbers STORED AS JSON LOCATION 'files' \
                   OPTIONS ('newline_delimited' 'false')";
